@@ -1,0 +1,102 @@
+package planner
+
+import "github.com/sluice-sql/sluice/internal/vector"
+
+// A Program is what one micro-batch of a pipeline runs: SQL statements over the batch's input, keyed
+// state between them, and the output deltas at the end. It is data: the planner makes it, explain
+// prints it, microbatch executes it.
+//
+// The SQL names its surroundings by convention:
+//
+//	in_SOURCE()        table function: the batch's accepted rows, the declared columns and then _seq
+//	STATE_get(k…)      scalar: the state row with that unique key as a STRUCT, or NULL
+//	STATE_rows(p…)     scalar: LIST of STRUCT, the state rows with that key prefix (empty if none)
+//	STATE_scan()       table function: every state row, in insertion order
+//	_w BIGINT          the last column of every delta: +n inserted, −n deleted
+//	_seq BIGINT        arrival order of a source row: partition ordinal, then offset
+type Program struct {
+	Sources []SourceInput
+	States  []State
+	Steps   []Step
+	Outputs []Output
+	// Fingerprint identifies what the program computes and how its state is laid out, hex.
+	Fingerprint string
+}
+
+// SourceInput is a source as the program reads it.
+type SourceInput struct {
+	Name    string
+	Columns []vector.Field
+	// EventTime is the index of the watermark column, -1 without a watermark.
+	EventTime int
+	// WatermarkSQL selects one row, one column: the greatest watermark that in_SOURCE() attests, of the
+	// event-time column's type; NULL when there is none. Empty without a watermark.
+	WatermarkSQL string
+}
+
+// State is a keyed table that outlives the batch.
+type State struct {
+	// Name is a SQL identifier that needs no quotes.
+	Name string
+	Cols []vector.Field
+	// NKey columns at the front are the unique key; NPrefix > 0 of them can be looked up with STATE_rows.
+	NKey, NPrefix int
+	// Weighted states are Z-sets: all columns but the last are the key, the last is _w BIGINT, and a row
+	// whose weight reaches 0 is gone.
+	Weighted bool
+	// EvictColumn is the index of the column that orders rows in event time, -1 if the state is never
+	// evicted; rows whose value is less than the result of EvictSQL can never be touched again. EvictSQL
+	// is an expression over $SOURCE watermarks; see Step placeholders.
+	EvictColumn int
+	EvictSQL    string
+	// Bound says what limits the state's size, for explain.
+	Bound string
+}
+
+// StepKind says what is done with a step's rows.
+type StepKind uint8
+
+const (
+	// Materialize runs CREATE OR REPLACE TEMP TABLE Target AS SQL.
+	Materialize StepKind = iota
+	// Apply feeds the rows to state Target. Columns are the state's; for an unweighted state a last
+	// column _live BOOLEAN says upsert (true) or delete by key (false); for a weighted state the last
+	// column is the weight to add. Keys are distinct within one Apply.
+	Apply
+	// Emit appends the rows to output Target's delta. Columns are the output's, then _w BIGINT.
+	Emit
+)
+
+// Step is one statement of a program. In SQL, {{now}} stands for the batch's planned time as a
+// TIMESTAMPTZ literal.
+type Step struct {
+	Kind   StepKind
+	Target string
+	SQL    string
+}
+
+// ChangeMode is the changelog mode of a node's output.
+type ChangeMode uint8
+
+const (
+	// Append: rows are only ever inserted.
+	Append ChangeMode = iota
+	// Upsert: at most one row a key at any time; a batch's delta has at most one row a key, with
+	// _w = +1 to insert or replace and -1 to delete.
+	Upsert
+	// Multiset: any row may be inserted or deleted any number of times; a batch's delta is netted to at
+	// most one row per distinct tuple.
+	Multiset
+)
+
+func (m ChangeMode) String() string { return [...]string{"append", "upsert", "multiset"}[m] }
+
+// Output is a materialized view's changelog.
+type Output struct {
+	Name    string
+	Columns []vector.Field
+	Mode    ChangeMode
+	// Key holds the indexes of the key columns, for Upsert; empty means a single row (an ungrouped
+	// aggregate).
+	Key []int
+}
