@@ -1,0 +1,27 @@
+package ddl
+
+// Names of the options that SET sets.
+const (
+	TriggerInterval  = "trigger_interval"
+	MaxBatchRows     = "max_batch_rows"
+	MaxBatchBytes    = "max_batch_bytes"
+	MemoryLimit      = "memory_limit"
+	SnapshotLogBytes = "snapshot_log_bytes"
+	KeepSnapshots    = "keep_snapshots"
+)
+
+// PipelineOptions are the options that SET sets, for Check(file.Settings(), "the pipeline", …).
+var PipelineOptions = []OptionSpec{
+	{Name: TriggerInterval, Kind: Duration, Default: "1s",
+		Doc: "a batch starts this long after the last one did, or earlier when it is full"},
+	{Name: MaxBatchRows, Kind: Int, Default: "100000", Min: 1,
+		Doc: "a batch reads at most this many rows"},
+	{Name: MaxBatchBytes, Kind: Bytes, Default: "64MiB", Min: 1,
+		Doc: "a batch reads at most this many bytes of input"},
+	{Name: MemoryLimit, Kind: Bytes, Default: "2GiB", Min: 64 << 20,
+		Doc: "DuckDB uses at most this much memory before it spills to disk"},
+	{Name: SnapshotLogBytes, Kind: Bytes, Default: "64MiB", Min: 1 << 10,
+		Doc: "a snapshot is taken when the log since the last one is larger than this"},
+	{Name: KeepSnapshots, Kind: Int, Default: "2", Min: 1, Max: 1000,
+		Doc: "this many snapshots are kept; the log before the oldest is deleted"},
+}
