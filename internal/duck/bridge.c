@@ -63,9 +63,9 @@ static sl_node *read_vector(void *vec, uint64_t rows, sl_node *n) {
 	return next;
 }
 
-// Why: DuckDB flattens the columns of a chunk that it hands out, but not what is inside them: a flat
-// STRUCT may hold constant or dictionary vectors, whose kind the C API does not tell. A copy is flat at
-// every level.
+// Why: DuckDB hands out columns that are flat, but promises nothing for what is inside them: a flat
+// STRUCT may hold constant or dictionary vectors, and the C API does not tell. A copy is flat at every
+// level.
 static void *flat_copy(void *vec, uint64_t rows) {
 	void *type = duckdb_vector_get_column_type(vec);
 	void *copy = duckdb_create_vector(type, rows ? rows : 1);

@@ -77,10 +77,13 @@ func (c *Conn) QueryValue(ctx context.Context, sql string) (string, bool, error)
 		return "", false, r.Err()
 	}
 	v := &r.Chunk().Cols[0]
-	if v.IsNull(0) {
-		return "", false, nil
+	value, ok := "", !v.IsNull(0)
+	if ok {
+		value = string(v.Str(0))
 	}
-	return string(v.Str(0)), true, nil
+	// A statement counts as complete, and is committed, only when its rows have been read to the end.
+	r.Next()
+	return value, ok, r.Err()
 }
 
 // Describe returns the names and types of a query's columns, without running it.

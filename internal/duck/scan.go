@@ -6,6 +6,8 @@ package duck
 import "C"
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"runtime/cgo"
 	"slices"
@@ -44,6 +46,9 @@ type cursor struct {
 }
 
 func (c *Conn) registerTable(fn *tableFunction) error {
+	if err := c.free(fn.name); err != nil {
+		return err
+	}
 	for _, col := range fn.cols {
 		t, err := logicalType(col.Type)
 		if err != nil {
@@ -58,7 +63,23 @@ func (c *Conn) registerTable(fn *tableFunction) error {
 	mapping.TableFunctionSupportsProjectionPushdown(f, true)
 	C.sl_table_function(f.Ptr, C.uintptr_t(cgo.NewHandle(fn)))
 	if mapping.RegisterTableFunction(c.h, f) == mapping.StateError {
-		return fmt.Errorf("register %s(): duckdb refuses a table function of that name", fn.name)
+		return fmt.Errorf("register %s(): duckdb refuses it", fn.name)
+	}
+	return nil
+}
+
+// free refuses the name of a function that exists. DuckDB would replace one of the same signature, its
+// own ones too, and keep one of another signature beside the new one.
+func (c *Conn) free(name string) error {
+	call := vector.QuoteIdent(name) + "()"
+	for _, probe := range []string{"SELECT " + call, "FROM " + call} {
+		s, err := c.Prepare(context.Background(), probe)
+		if err == nil {
+			s.Close()
+		}
+		if e, ok := errors.AsType[*Error](err); !ok || e.Kind != "Catalog" {
+			return fmt.Errorf("register %s: a function of that name exists already; choose another name", name)
+		}
 	}
 	return nil
 }

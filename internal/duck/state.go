@@ -95,6 +95,9 @@ func newLookup(name string, args []vector.Field, result vector.Type) *lookup {
 func (l *lookup) release() { l.read.close() }
 
 func (c *Conn) registerScalar(l *lookup) error {
+	if err := c.free(l.name); err != nil {
+		return err
+	}
 	f := mapping.CreateScalarFunction()
 	defer mapping.DestroyScalarFunction(&f)
 	mapping.ScalarFunctionSetName(f, l.name)
@@ -119,7 +122,7 @@ func (c *Conn) registerScalar(l *lookup) error {
 	mapping.ScalarFunctionSetSpecialHandling(f)
 	C.sl_scalar_function(f.Ptr, C.uintptr_t(cgo.NewHandle(l)))
 	if mapping.RegisterScalarFunction(c.h, f) == mapping.StateError {
-		return fmt.Errorf("register %s: duckdb refuses a function of that name; is it registered already?", l.name)
+		return fmt.Errorf("register %s: duckdb refuses it", l.name)
 	}
 	return nil
 }
