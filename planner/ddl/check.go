@@ -67,6 +67,7 @@ func Check(opts Options, context string, specs []OptionSpec) (Values, error) {
 	v := Values{values: map[string]value{}, opts: opts}
 	var errs Errors
 	var names []string
+	misspelt := map[string]bool{} // Why: a misspelt option is not missing as well.
 	for _, spec := range specs {
 		names = append(names, spec.Name)
 		zero := value{kind: spec.Kind}
@@ -82,6 +83,7 @@ func Check(opts Options, context string, specs []OptionSpec) (Values, error) {
 		at := slices.IndexFunc(specs, func(s OptionSpec) bool { return s.Name == o.Key.Name })
 		if at < 0 {
 			errs = append(errs, unknownOption(opts, o, context, names))
+			misspelt[Suggest(o.Key.Name, names)] = true
 			continue
 		}
 		if slices.ContainsFunc(opts.Items[:i], func(other Option) bool { return other.Key.Name == o.Key.Name }) {
@@ -97,7 +99,7 @@ func Check(opts Options, context string, specs []OptionSpec) (Values, error) {
 		v.values[o.Key.Name] = parsed
 	}
 	for _, spec := range specs {
-		if _, ok := opts.Lookup(spec.Name); !ok && spec.Required {
+		if _, ok := opts.Lookup(spec.Name); !ok && spec.Required && !misspelt[spec.Name] {
 			errs = append(errs, opts.errorf(opts.head(), "%s needs option %s", context, quote(spec.Name)).
 				WithHint("add %s = %s%s", spec.Name, example(spec), docSuffix(spec)))
 		}

@@ -86,7 +86,7 @@ func (p *parser) checkType(name Ident, toks []token) {
 		}
 		switch {
 		case isWord(t, "not", "null", "default", "primary", "unique", "check", "references", "generated", "collate", "comment", "metadata", "as", "constraint"):
-			e := p.errorf(t, "column %s: %s is not supported here", quote(name.Name), strings.ToUpper(t.text)).
+			e := p.errorf(t, "column %s: %s is not supported here", quote(name.Name), constraintName(t)).
 				WithHint("a column is a name and a type; filter and compute in a view over the source")
 			if isWord(t, "primary") {
 				e.WithHint("declare the key behind the columns: PRIMARY KEY (%s) NOT ENFORCED", name.Name)
@@ -97,6 +97,17 @@ func (p *parser) checkType(name Ident, toks []token) {
 				WithHint("is there a comma missing before it?"))
 		}
 	}
+}
+
+// constraintName is how a column constraint is called that begins with t.
+func constraintName(t token) string {
+	switch {
+	case isWord(t, "not"):
+		return "NOT NULL"
+	case isWord(t, "primary"):
+		return "PRIMARY KEY"
+	}
+	return strings.ToUpper(t.text)
 }
 
 func (p *parser) watermark(list *columnList) {

@@ -180,6 +180,8 @@ func (p *parser) set() Statement {
 
 // checkNames refuses two objects of one name and sinks that read nothing.
 func (p *parser) checkNames() {
+	// A view that could not be read is not unknown: its own error is enough.
+	complete := len(p.errors) == 0
 	seen := map[string]Ident{}
 	unique := func(space, what string, name Ident) {
 		if first, ok := seen[space+name.Key()]; ok {
@@ -205,13 +207,9 @@ func (p *parser) checkNames() {
 			unique(fmt.Sprint("macro ", s.Table, " "), "macro", s.Name)
 		}
 	}
-	// A view that could not be read is not unknown: its own error is enough.
-	if len(p.errors) > 0 {
-		return
-	}
 	for _, s := range p.file.Statements {
 		sink, ok := s.(*Sink)
-		if !ok || relations[sink.From.Key()] {
+		if !ok || !complete || relations[sink.From.Key()] {
 			continue
 		}
 		e := p.file.Errorf(sink.From.Span, "sink %s reads %s, which does not exist", quote(sink.Name.Name), quote(sink.From.Name))

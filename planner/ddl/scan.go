@@ -89,8 +89,12 @@ func (s *scanner) region() (kind regionKind, open bool) {
 		}
 	case isWordStart(c):
 		return s.word(rest)
-	case strings.HasPrefix(rest, "//"): // Why: integer division; a comment to the tokenizer.
-		s.pos += 2
+	case strings.HasPrefix(rest, "//"):
+		// Why: integer division, a comment to the tokenizer. In //* the second slash opens a comment.
+		s.pos++
+		if !strings.HasPrefix(rest, "//*") {
+			s.pos++
+		}
 		return symbolRegion, false
 	case '0' <= c && c <= '9' || strings.IndexByte("(),;.=<>+-*/%^~&|[]{}", c) >= 0:
 		s.pos++

@@ -98,11 +98,13 @@ func (p *parser) missingSemicolon(last, next token) *Error {
 func (p *parser) name(what string) Ident {
 	t := p.peek()
 	switch {
+	case isWord(t, "as", "from", "with"):
+		p.expected(article(what) + " name")
 	case t.kind == word && reserved[strings.ToLower(t.text)]:
 		p.fail(p.errorf(t, "%s is a keyword and cannot name %s", quote(t.text), article(what)).
 			WithHint("choose another name, or quote it: %s", Ident{Name: t.text}.SQL()))
 	case t.kind == stringToken && t.region == stringRegion && t.value != "":
-		p.fail(p.errorf(t, "expected %s, found a string", what+" name").
+		p.fail(p.errorf(t, "expected %s name, found a string", article(what)).
 			WithHint("names are written bare or in double quotes: %s", Ident{Name: t.value}.SQL()))
 	case t.kind != word && t.kind != quotedWord:
 		p.expected(article(what) + " name")
