@@ -14,6 +14,8 @@ import (
 // Conn is a connection. See the package comment for who may use it.
 type Conn struct {
 	h mapping.Connection
+	// failed is the first statement error since the last BEGIN of Tx.
+	failed error
 }
 
 // Close ends the connection and drops its temporary tables. Close its rows and statements first.
@@ -33,9 +35,17 @@ func (c *Conn) Exec(ctx context.Context, sql string) error {
 	state := mapping.Query(c.h, sql, &res)
 	defer mapping.DestroyResult(&res)
 	if state == mapping.StateError {
-		return resultError(ctx, &res)
+		return c.fail(resultError(ctx, &res))
 	}
 	return nil
+}
+
+// fail notes a statement's error for Tx.
+func (c *Conn) fail(err error) error {
+	if c.failed == nil {
+		c.failed = err
+	}
+	return err
 }
 
 // Query runs one statement and streams its rows.
@@ -96,12 +106,15 @@ func (c *Conn) Describe(ctx context.Context, query string) ([]vector.Field, erro
 	return s.Columns()
 }
 
-// Tx runs fn inside a transaction: committed if it returns nil, rolled back on an error or a panic.
+// Tx runs fn inside a transaction: committed if it returns nil, rolled back on an error or a panic. An
+// error that fn got from a statement and kept to itself rolls back, too: the transaction is aborted
+// then, and DuckDB's COMMIT would not say so.
 func (c *Conn) Tx(ctx context.Context, fn func() error) (err error) {
 	if err := c.Exec(ctx, "BEGIN TRANSACTION"); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	done := false
+	c.failed = nil
 	defer func() {
 		if !done {
 			// The context may be the reason why we are here: roll back all the same.
@@ -110,6 +123,9 @@ func (c *Conn) Tx(ctx context.Context, fn func() error) (err error) {
 	}()
 	if err := fn(); err != nil {
 		return err
+	}
+	if c.failed != nil {
+		return fmt.Errorf("commit: a statement has failed: %w", c.failed)
 	}
 	if err := c.Exec(ctx, "COMMIT"); err != nil {
 		return fmt.Errorf("commit: %w", err)

@@ -163,3 +163,44 @@ func TestQueryValue(t *testing.T) {
 		t.Errorf("INSERT … RETURNING left %s rows", got)
 	}
 }
+
+// TestStmtAgain runs prepared statements of every kind several times over changing input.
+func TestStmtAgain(t *testing.T) {
+	c := connect(t, Options{})
+	ctx := context.Background()
+	in := abcInput(t, c, 1)
+	exec(t, c, "CREATE TABLE t (a BIGINT, b VARCHAR, c BIGINT[]); CREATE TABLE m (a BIGINT PRIMARY KEY, n BIGINT)")
+	var stmts []*Stmt
+	for _, sql := range []string{
+		"CREATE OR REPLACE TEMP TABLE d AS FROM in_abc()",
+		"INSERT INTO t FROM in_abc()",
+		"UPDATE t SET b = b || '!'",
+		"MERGE INTO m USING in_abc() s ON s.a = m.a WHEN MATCHED THEN UPDATE SET n = n + 1 WHEN NOT MATCHED THEN INSERT VALUES (s.a, 1)",
+		"DELETE FROM t WHERE a = 2",
+	} {
+		s, err := c.Prepare(ctx, sql)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		stmts = append(stmts, s)
+	}
+	for n := 1; n <= 4; n++ {
+		in.Set(abcRows(t, c, n))
+		for _, s := range stmts {
+			if err := s.Exec(ctx); err != nil {
+				t.Fatalf("%s: %v", s.sql, err)
+			}
+		}
+	}
+	for sql, want := range map[string]string{
+		"SELECT (count(*), max(b), sum(len(c)))::VARCHAR FROM d":  "(4, the value of 3, 12)",
+		"SELECT string_agg(a, ' ' ORDER BY a) FROM t":             "0 0 0 0 1 1 1 3",
+		"SELECT min(b) FROM t WHERE a = 0":                        "the value of 0!",
+		"SELECT string_agg(a || ':' || n, ' ' ORDER BY a) FROM m": "0:4 1:3 2:2 3:1",
+	} {
+		if got := one(t, c, sql); got != want {
+			t.Errorf("%s: %s, want %s", sql, got, want)
+		}
+	}
+}

@@ -8,7 +8,8 @@ import (
 )
 
 // SerializePlan binds a query on the connection's tables and returns DuckDB's logical plan, not
-// optimized, as JSON. What DuckDB says about the query comes back as an *Error.
+// optimized, as JSON. What DuckDB says about the query comes back as an *Error. It plans statements other
+// than SELECT, too, which SerializeSQL refuses.
 func (c *Conn) SerializePlan(ctx context.Context, query string) ([]byte, error) {
 	return c.serialize(ctx, query, "json_serialize_plan(%s, optimize := false)")
 }
