@@ -1,6 +1,7 @@
 package ddl
 
 import (
+	"sort"
 	"strings"
 	"unicode/utf8"
 )
@@ -233,9 +234,10 @@ func spaceLen(s string) int {
 func sameWidthSpaces(text string, regions []region, span Span) string {
 	var b strings.Builder
 	done := span.Start
-	for _, r := range regions {
-		if r.Start < span.Start || r.End > span.End {
-			continue
+	first := sort.Search(len(regions), func(i int) bool { return regions[i].Start >= span.Start })
+	for _, r := range regions[first:] {
+		if r.End > span.End {
+			break
 		}
 		for at := r.Start; (r.kind == blank || r.kind == blockComment) && at < r.End; {
 			n := max(spaceLen(text[at:]), 1)
