@@ -18,7 +18,7 @@ import (
 )
 
 // KeyedState is a table that SQL looks up by key. Its calls come from inside a running statement, on the
-// goroutine that runs it.
+// goroutine that runs it, and must not use the connection.
 type KeyedState interface {
 	// Get looks up unique keys (cols of keys = the key columns, n rows ≤ vector.Size). rows has all state
 	// columns; row i of rows is meaningful iff found[i]. Valid until the next call on the state.
