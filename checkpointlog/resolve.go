@@ -126,14 +126,14 @@ func (f *Facts) fenceWentBack() bool {
 	return f.Ledger.Epoch <= f.Log.Epoch
 }
 
-func (l *LedgerFacts) madeBy() string {
+func (l LedgerFacts) madeBy() string {
 	if l.Plan == "" {
 		return ""
 	}
 	return " (plan " + l.Plan + ")"
 }
 
-func (l *LogFacts) preparedBatch() int64 {
+func (l LogFacts) preparedBatch() int64 {
 	if l.Prepared == nil {
 		return 0
 	}
