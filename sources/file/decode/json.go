@@ -1,0 +1,283 @@
+package decode
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/sluice-sql/sluice/internal/vector"
+)
+
+// maxDepth bounds how deeply objects and lists nest.
+const maxDepth = 10_000
+
+// JSON decodes newline-delimited JSON objects. Columns are found by exact name, as in DuckDB's read_json;
+// a missing key is NULL and other keys are skipped, though their syntax is checked.
+//
+// Rows of one file mostly have the same keys in the same order with the same punctuation between the
+// values, so the decoder remembers the bytes between the values of an earlier row (`{"auction":`,
+// `,"bidder":` …) and compares instead of parsing. A row that differs costs a lookup per key.
+type JSON struct {
+	cols  []*column
+	index map[string]int
+
+	shape   []member
+	at      []int // where a column's key stands in shape, -1 if it does not
+	learn   bool
+	learned []member
+	misses  uint
+
+	gen  uint32
+	seen []uint32 // gen of the last row that had the column
+
+	b       *Builder
+	buf     []byte
+	reason  string
+	scratch []byte
+	clock   stampCache
+}
+
+// A member is what precedes a value: the end of the previous one, the key and the colon.
+type member struct {
+	token string
+	col   int // -1 for a key that is not declared
+}
+
+var _ Decoder = (*JSON)(nil)
+
+// NewJSON returns a decoder for the columns. It works with any Builder of the same columns.
+func NewJSON(fields []vector.Field) *JSON {
+	d := &JSON{index: make(map[string]int, len(fields)), seen: make([]uint32, len(fields)), learn: true}
+	for i, f := range fields {
+		d.index[f.Name] = i
+		d.at = append(d.at, -1)
+	}
+	return d
+}
+
+// Decode implements Decoder.
+func (d *JSON) Decode(blk *Block, b *Builder) (used int, shared bool) {
+	d.b, d.cols, d.buf = b, b.cols, blk.Buf
+	b.open(blk.Buf)
+	p, stop := 0, blk.stop()
+	for p < stop && !b.Full() {
+		if d.buf[p] != '{' {
+			if q := d.blank(p); d.buf[q] == '\n' {
+				p = q + 1
+				continue
+			}
+		}
+		b.begin()
+		next := d.row(p)
+		if next < 0 || blk.tooLong(next-1-p) {
+			p = d.reject(blk, p)
+			continue
+		}
+		b.commit(blk.Base + int64(p))
+		p = next
+	}
+	shared = b.closeBlock()
+	d.b, d.cols, d.buf = nil, nil, nil
+	return p, shared
+}
+
+// reject records the row at p as bad and returns the start of the next one.
+//
+// Why: which of two things wrong with a row is reported must not depend on how the file was cut into
+// blocks, so its length is looked at first.
+func (d *JSON) reject(blk *Block, p int) (next int) {
+	end := p + bytes.IndexByte(d.buf[p:blk.N], '\n')
+	raw := bytes.TrimSuffix(d.buf[p:end], []byte{'\r'})
+	if blk.tooLong(end - p) {
+		d.reason, raw = TooLong(blk.MaxRow), d.buf[p:end]
+	}
+	d.b.reject(blk.Base+int64(p), d.reason, raw)
+	return end + 1
+}
+
+// blank skips blanks inside a line.
+func (d *JSON) blank(p int) int {
+	for d.buf[p] == ' ' || d.buf[p] == '\t' || d.buf[p] == '\r' {
+		p++
+	}
+	return p
+}
+
+// fail records why the row is refused.
+func (d *JSON) fail(format string, args ...any) int {
+	d.reason = fmt.Sprintf(format, args...)
+	return -1
+}
+
+// row decodes the line at p and returns the start of the next one, or -1.
+func (d *JSON) row(p int) int {
+	if d.gen++; d.gen == 0 {
+		clear(d.seen)
+		d.gen = 1
+	}
+	p = d.blank(p)
+	if d.buf[p] != '{' {
+		return d.nullRow(p)
+	}
+	row, left, missed := d.b.row, len(d.cols), false
+	d.learned = d.learned[:0]
+	for i, opening := 0, true; ; opening = false {
+		col, before := 0, p
+		if i < len(d.shape) && opening == (i == 0) && d.match(d.shape[i].token, p) {
+			col = d.shape[i].col
+			p += len(d.shape[i].token)
+			i++
+		} else {
+			if col, p = d.key(p, opening); p < 0 {
+				return -1
+			}
+			if col == keyEnd {
+				break
+			}
+			missed = true
+			if col >= 0 && d.at[col] >= 0 {
+				i = d.at[col] + 1
+			}
+		}
+		if d.learn {
+			d.learned = append(d.learned, member{string(d.buf[before:p]), col})
+		}
+		if col < 0 {
+			if p = d.skip(p, 0); p < 0 {
+				return -1
+			}
+			continue
+		}
+		c := d.cols[col]
+		if d.seen[col] == d.gen {
+			return d.fail("column %s: the key appears twice in the object", c.name)
+		}
+		d.seen[col] = d.gen
+		left--
+		if p = d.value(c, row, p); p < 0 {
+			return -1
+		}
+	}
+	if left > 0 {
+		for i, c := range d.cols {
+			if d.seen[i] != d.gen {
+				c.setNull(row)
+			}
+		}
+	}
+	if missed || d.learn {
+		d.relearn()
+	}
+	return d.lineEnd(p)
+}
+
+// match reports whether the bytes at p are the token.
+func (d *JSON) match(token string, p int) bool {
+	return p+len(token) <= len(d.buf) && string(d.buf[p:p+len(token)]) == token
+}
+
+// relearn keeps the shape of the row just read when it was recorded, and decides whether to record the
+// next one: after 1, 2, 4 … rows that did not match, so that varying rows do not pay for it each time.
+func (d *JSON) relearn() {
+	if d.learn {
+		d.shape = append(d.shape[:0], d.learned...)
+		for i := range d.at {
+			d.at[i] = -1
+		}
+		for i, m := range d.shape {
+			if m.col >= 0 {
+				d.at[m.col] = i
+			}
+		}
+		d.learn = false
+		return
+	}
+	d.misses++
+	d.learn = d.misses&(d.misses-1) == 0 || d.misses&1023 == 0
+}
+
+// nullRow accepts a line that is just null, as DuckDB does.
+func (d *JSON) nullRow(p int) int {
+	if !d.match("null", p) {
+		end := d.skip(p, 0)
+		if end < 0 {
+			return -1
+		}
+		return d.fail("expected an object, found %s", quoted(d.buf[p:end]))
+	}
+	for _, c := range d.cols {
+		c.setNull(d.b.row)
+	}
+	return d.lineEnd(p + 4)
+}
+
+func (d *JSON) lineEnd(p int) int {
+	if d.buf[p] == '\n' {
+		return p + 1
+	}
+	if p = d.blank(p); d.buf[p] != '\n' {
+		return d.fail("unexpected content after the object: one object a line is expected")
+	}
+	return p + 1
+}
+
+// keyEnd is the column of "no more keys"; keyUnknown that of a key nobody declared.
+const (
+	keyUnknown = -1
+	keyEnd     = -2
+)
+
+// key parses what precedes a member's value: a brace or a comma, the key and the colon. It returns the
+// column and the start of the value, or keyEnd and the byte after the closing brace.
+func (d *JSON) key(p int, opening bool) (col, next int) {
+	name, p := d.name(p, opening)
+	if p < 0 || name == nil {
+		return keyEnd, p
+	}
+	if i, ok := d.index[string(name)]; ok {
+		return i, p
+	}
+	return keyUnknown, p
+}
+
+// name parses up to the start of a member's value and returns the key, nil at the end of the object.
+func (d *JSON) name(p int, opening bool) (name []byte, next int) {
+	p = d.blank(p)
+	switch {
+	case opening: // the caller has seen the brace
+	case d.buf[p] == '}':
+		return nil, p + 1
+	case d.buf[p] != ',':
+		return nil, d.unexpected(p, "',' or '}'")
+	}
+	p = d.blank(p + 1)
+	if d.buf[p] == '}' { // an empty object, or a trailing comma, which DuckDB allows
+		return nil, p + 1
+	}
+	if d.buf[p] != '"' {
+		return nil, d.unexpected(p, "a key in double quotes")
+	}
+	name, p = d.text(p)
+	if p < 0 {
+		return nil, -1
+	}
+	if p = d.blank(p); d.buf[p] != ':' {
+		return nil, d.unexpected(p, "':'")
+	}
+	return name, d.blank(p + 1)
+}
+
+func (d *JSON) unexpected(p int, want string) int {
+	if d.buf[p] == '\n' {
+		return d.fail("malformed JSON: the line ends where %s is expected", want)
+	}
+	return d.fail("malformed JSON: expected %s, found %s", want, quoted(d.upTo(p, 20)))
+}
+
+// upTo returns at most n bytes at p, to the end of the line.
+func (d *JSON) upTo(p, n int) []byte {
+	s := d.buf[p:min(p+n, len(d.buf))]
+	if i := bytes.IndexByte(s, '\n'); i >= 0 {
+		s = s[:i]
+	}
+	return s
+}

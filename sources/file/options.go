@@ -1,0 +1,223 @@
+package file
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/sources/file/decode"
+)
+
+// Options configure a source. The zero value of each field means its default.
+type Options struct {
+	// Name is the source's name, for messages. Defaults to "file".
+	Name string
+	// Columns are the declared columns. Required.
+	Columns []vector.Field
+	// Path is one path, a comma-separated or JSON list of paths, or globs (*, ?, [a-z]). Required.
+	Path string
+	// Format is "json" (one object a line), "csv" or "parquet". Defaults to what the extension says:
+	// .ndjson .jsonl .json, .csv .tsv, .parquet.
+	Format string
+	// Mode is "tail" or "bounded"; see the package comment. Defaults to "tail".
+	Mode string
+	// OnError says what to do with a row that cannot be decoded: "dead_letter" or "stop". Defaults to
+	// "dead_letter".
+	OnError string
+	// BaseDir is what relative paths are relative to. Defaults to the working directory.
+	BaseDir string
+	// Identity is "inode" or "content": whether a file with another inode but the same bytes at its start
+	// and before the offset still counts as the same file, as after a restore from a backup. Defaults to
+	// "inode".
+	Identity string
+	// MaxRowBytes is the longest row; longer ones are bad rows. Defaults to 16 MiB.
+	MaxRowBytes int64
+	// CSV is for format csv only.
+	CSV CSVOptions
+}
+
+// CSVOptions describe a CSV dialect.
+type CSVOptions struct {
+	// NoHeader says that the first line is a row; columns are then taken by position. Defaults to false:
+	// the first line names the columns.
+	NoHeader bool
+	// Delimiter separates fields, one byte. Defaults to "," (to a tab for .tsv files).
+	Delimiter string
+	// Quote encloses fields, one byte. Defaults to the double quote.
+	Quote string
+	// Escape precedes a quote inside a quoted field, one byte. Defaults to Quote.
+	Escape string
+	// NullString is what an unquoted field must be to be NULL. Defaults to "", the empty field.
+	NullString string
+}
+
+// DefaultMaxRowBytes is the longest row by default.
+const DefaultMaxRowBytes = 16 << 20
+
+// withDefaults fills in the defaults that do not need the file system.
+func (o Options) withDefaults() Options {
+	def := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	def(&o.Name, "file")
+	def(&o.Mode, "tail")
+	def(&o.OnError, "dead_letter")
+	def(&o.Identity, "inode")
+	if o.Format == "" {
+		o.Format = formatOf(o.Path)
+	}
+	if strings.HasSuffix(strings.ToLower(strings.Trim(o.Path, `"] `)), ".tsv") {
+		def(&o.CSV.Delimiter, "\t")
+	}
+	def(&o.CSV.Delimiter, ",")
+	def(&o.CSV.Quote, `"`)
+	def(&o.CSV.Escape, o.CSV.Quote)
+	if o.MaxRowBytes == 0 {
+		o.MaxRowBytes = DefaultMaxRowBytes
+	}
+	return o
+}
+
+// formatOf guesses the format by the extension of the last path named.
+func formatOf(path string) string {
+	switch strings.ToLower(filepath.Ext(strings.TrimRight(path, `"] `))) {
+	case ".ndjson", ".jsonl", ".json":
+		return "json"
+	case ".csv", ".tsv":
+		return "csv"
+	case ".parquet":
+		return "parquet"
+	}
+	return ""
+}
+
+// Validate returns all that is wrong with the options, joined. It looks at the file system only for the
+// files that a bounded source needs to be there.
+func (o Options) Validate() error {
+	o = o.withDefaults()
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	oneOf := func(option, value string, allowed ...string) {
+		for _, a := range allowed {
+			if value == a {
+				return
+			}
+		}
+		bad("%s = '%s' is not known\nHint: use %s", option, value, "'"+strings.Join(allowed, "' or '")+"'")
+	}
+	oneOf("mode", o.Mode, "tail", "bounded")
+	oneOf("on_error", o.OnError, "dead_letter", "stop")
+	oneOf("identity", o.Identity, "inode", "content")
+	if o.Format == "" && o.Path != "" {
+		bad("cannot tell the format of %s by its extension\nHint: add format = 'json', 'csv' or 'parquet'", o.Path)
+	} else if o.Path != "" || o.Format != "" {
+		oneOf("format", o.Format, "json", "csv", "parquet")
+	}
+	if len(o.Columns) == 0 {
+		bad("no columns are declared")
+	}
+	errs = append(errs, decode.Check(o.Format, o.Columns)...)
+	errs = append(errs, o.checkColumns()...)
+	if o.MaxRowBytes < 1<<10 || o.MaxRowBytes > 1<<30 {
+		bad("max_row_bytes = %d is not between 1 KiB and 1 GiB", o.MaxRowBytes)
+	}
+	if o.Format == "csv" {
+		errs = append(errs, o.CSV.check()...)
+	}
+	return errors.Join(append(errs, o.checkPath()...)...)
+}
+
+func (o Options) checkColumns() (errs []error) {
+	seen := map[string]bool{}
+	for _, c := range o.Columns {
+		if seen[c.Name] {
+			errs = append(errs, fmt.Errorf("column %s is declared twice", c.Name))
+		}
+		seen[c.Name] = true
+		if c.Name == "_seq" {
+			errs = append(errs, errors.New("column _seq is reserved\nHint: rename the column"))
+		}
+	}
+	return errs
+}
+
+func (c CSVOptions) check() (errs []error) {
+	for _, f := range []struct{ option, value string }{
+		{"delimiter", c.Delimiter}, {"quote", c.Quote}, {"escape", c.Escape},
+	} {
+		if len(f.value) != 1 || f.value == "\n" || f.value == "\r" {
+			errs = append(errs, fmt.Errorf("%s = %q must be one byte and no line end", f.option, f.value))
+		}
+	}
+	if c.Delimiter == c.Quote || c.Delimiter == c.Escape {
+		errs = append(errs, fmt.Errorf("delimiter and quote are both %q", c.Delimiter))
+	}
+	return errs
+}
+
+func (o Options) checkPath() []error {
+	if o.Path == "" {
+		return []error{errors.New("no path is given\nHint: add path = 'file.ndjson', a list or a glob")}
+	}
+	patterns, err := o.patterns()
+	if err != nil {
+		return []error{err}
+	}
+	var errs []error
+	for _, p := range patterns {
+		switch {
+		case strings.HasSuffix(p, ".gz") || strings.HasSuffix(p, ".zst"):
+			errs = append(errs, fmt.Errorf("%s: compressed files cannot be read\nHint: unpack it first", p))
+		case strings.Contains(p, "**"):
+			errs = append(errs, fmt.Errorf("%s: ** is not supported\nHint: name the directories with *, one per level", p))
+		case isGlob(p):
+			if _, err := filepath.Match(p, ""); err != nil {
+				errs = append(errs, fmt.Errorf("%s: malformed glob: %w", p, err))
+			}
+		case o.Mode == "bounded":
+			if info, err := os.Stat(o.abs(p)); err != nil {
+				errs = append(errs, fmt.Errorf("cannot read %s: %w\nHint: relative paths start at %s", p, errors.Unwrap(err), o.abs(".")))
+			} else if info.IsDir() {
+				errs = append(errs, fmt.Errorf("%s is a directory\nHint: use a glob such as '%s'", p, filepath.Join(p, "*.ndjson")))
+			}
+		}
+	}
+	return errs
+}
+
+// patterns splits Path into its paths and globs.
+func (o Options) patterns() ([]string, error) {
+	var list []string
+	trimmed := strings.TrimSpace(o.Path)
+	if strings.HasPrefix(trimmed, "[") && strings.Contains(trimmed, `"`) {
+		if err := json.Unmarshal([]byte(trimmed), &list); err != nil {
+			return nil, fmt.Errorf("path is not a JSON list of strings: %w", err)
+		}
+	} else if _, err := os.Lstat(o.abs(o.Path)); err == nil {
+		list = []string{o.Path} // a name with a comma in it, or one that looks like a glob
+		return list, nil
+	} else {
+		list = strings.Split(o.Path, ",")
+	}
+	for i := range list {
+		if list[i] = strings.TrimSpace(list[i]); list[i] == "" {
+			return nil, errors.New("path has an empty entry")
+		}
+	}
+	return list, nil
+}
+
+func isGlob(p string) bool { return strings.ContainsAny(p, "*?[") }
+
+func (o Options) abs(p string) string {
+	if filepath.IsAbs(p) || o.BaseDir == "" {
+		return p
+	}
+	return filepath.Join(o.BaseDir, p)
+}
