@@ -134,7 +134,8 @@ type frameReader struct {
 
 func newFrameReader(f vfs.File, h fileHead, limit int64) *frameReader {
 	section := io.NewSectionReader(f, h.bytes, limit-h.bytes)
-	return &frameReader{r: bufio.NewReaderSize(section, 256<<10), off: h.bytes, limit: limit, seed: h.crc, prev: h.crc}
+	buffer := min(limit-h.bytes, 256<<10)
+	return &frameReader{r: bufio.NewReaderSize(section, int(buffer)), off: h.bytes, limit: limit, seed: h.crc, prev: h.crc}
 }
 
 // next returns the next frame, io.EOF at the limit, a *badFrame, or a reading error.

@@ -128,7 +128,7 @@ func readHead(f vfs.File, path, magic string, head any) (fileHead, error) {
 		return fileHead{}, fmt.Errorf("reading checkpoint log header: %w", err)
 	}
 	if size < headFixedBytes+int64(n)+4 {
-		return fileHead{}, corrupt(path, size, "the file ends within its header")
+		return fileHead{}, corrupt(path, 12, "the file ends within its header of %d bytes", n)
 	}
 	rest := make([]byte, n+4)
 	if _, err := f.ReadAt(rest, headFixedBytes); err != nil && err != io.EOF {

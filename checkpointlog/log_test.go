@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -101,6 +102,17 @@ func takeSnapshot(l *Log, batch, epoch int64) error {
 	return w.Publish()
 }
 
+// same describes the difference; DeepEqual comes first because the sweeps compare millions of times.
+func same[T any](want, got T) error {
+	if reflect.DeepEqual(want, got) {
+		return nil
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		return errors.New(d)
+	}
+	return nil
+}
+
 // checkRecovered checks that a log holds exactly the batches 1 to last, bit for bit, and nothing else.
 func checkRecovered(rec *Recovered, last int64) error {
 	var first int64 = 1
@@ -114,18 +126,18 @@ func checkRecovered(rec *Recovered, last int64) error {
 		if err != nil {
 			return err
 		}
-		if d := cmp.Diff(blocksOf(rec.Snapshot.Batch), got); d != "" {
-			return fmt.Errorf("snapshot of batch %d: %s", rec.Snapshot.Batch, d)
+		if err := same(blocksOf(rec.Snapshot.Batch), got); err != nil {
+			return fmt.Errorf("snapshot of batch %d: %w", rec.Snapshot.Batch, err)
 		}
 	}
 	next := first
 	err := rec.EachBatch(func(plan *Planned, p *Prepared) error {
 		want, wantPlan := preparedOf(next, p.Epoch), planOf(next, p.Epoch)
-		if d := cmp.Diff(&want, p); d != "" {
-			return fmt.Errorf("batch %d: %s", next, d)
+		if err := same(&want, p); err != nil {
+			return fmt.Errorf("batch %d: %w", next, err)
 		}
-		if d := cmp.Diff(&wantPlan, plan); d != "" {
-			return fmt.Errorf("plan of batch %d: %s", next, d)
+		if err := same(&wantPlan, plan); err != nil {
+			return fmt.Errorf("plan of batch %d: %w", next, err)
 		}
 		next++
 		return nil

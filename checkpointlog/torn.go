@@ -46,7 +46,7 @@ const maxWitnessBytes = 4 << 30
 // candidates, and the checksum, which covers the file's salt, decides.
 func findWitness(f vfs.File, seed uint32, bad, size int64) (int64, error) {
 	const window = 1 << 20
-	buf := make([]byte, window)
+	buf := make([]byte, min(window, max(size-bad, frameHeaderBytes)))
 	budget := int64(maxWitnessBytes)
 	for at := bad + 1; at+frameHeaderBytes <= size; {
 		n, err := f.ReadAt(buf, at)
