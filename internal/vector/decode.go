@@ -44,7 +44,7 @@ type ValueReader struct {
 // NewValueReader returns a reader of values of type t.
 func NewValueReader(t Type) *ValueReader { return &ValueReader{Out: New(t, 0)} }
 
-// Append decodes one value as the next row of Out. Texts alias b.
+// Append decodes one value as the next row of Out. Texts alias b, which the caller keeps alive.
 func (r *ValueReader) Append(b []byte) error {
 	d := decoder{b: b}
 	d.vector(&r.Out, r.n, 1)
