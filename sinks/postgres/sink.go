@@ -1,0 +1,355 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sluice-sql/sluice/internal/failpoint"
+	"github.com/sluice-sql/sluice/microbatch"
+)
+
+var fpOpenAfterEpoch = failpoint.New("sink.open.after_epoch")
+
+// Options configure a sink.
+type Options struct {
+	// URL is a connection string, as a postgres:// URL or in keyword form. Required.
+	URL string
+	// ConnectTimeout bounds one connection attempt. Defaults to 10 s, or to the URL's connect_timeout.
+	ConnectTimeout time.Duration
+	// StatementTimeout bounds a statement. Defaults to 10 minutes.
+	StatementTimeout time.Duration
+	// LockTimeout bounds the wait for a lock that someone else holds. Defaults to 30 s.
+	LockTimeout time.Duration
+	// IdleTimeout ends a transaction whose engine has fallen silent, and so frees its locks. Defaults to 1 minute.
+	IdleTimeout time.Duration
+	// RetryFor bounds how long a phase is tried again after transient errors. Defaults to 1 minute.
+	RetryFor time.Duration
+	// KeepBatches is how many rows of history sluice.batches keeps per pipeline. Defaults to 10,000.
+	KeepBatches int64
+}
+
+// Validate reports all problems and fills in the defaults.
+func (o *Options) validate() error {
+	var errs []error
+	if o.URL == "" {
+		errs = append(errs, errors.New("the Postgres connection string is empty\nHint: set --postgres or SLUICE_POSTGRES"))
+	} else if _, err := pgx.ParseConfig(o.URL); err != nil {
+		errs = append(errs, fmt.Errorf("read the Postgres connection string: %w", err))
+	}
+	for _, d := range []struct {
+		name   string
+		value  *time.Duration
+		preset time.Duration
+	}{
+		{"ConnectTimeout", &o.ConnectTimeout, 10 * time.Second},
+		{"StatementTimeout", &o.StatementTimeout, 10 * time.Minute},
+		{"LockTimeout", &o.LockTimeout, 30 * time.Second},
+		{"IdleTimeout", &o.IdleTimeout, time.Minute},
+		{"RetryFor", &o.RetryFor, time.Minute},
+	} {
+		if *d.value == 0 {
+			*d.value = d.preset
+		} else if *d.value < time.Millisecond {
+			errs = append(errs, fmt.Errorf("%s is %s, must be at least 1ms", d.name, *d.value))
+		}
+	}
+	if o.KeepBatches == 0 {
+		o.KeepBatches = 10_000
+	} else if o.KeepBatches < 1 {
+		errs = append(errs, fmt.Errorf("KeepBatches is %d, must be positive", o.KeepBatches))
+	}
+	return errors.Join(errs...)
+}
+
+// Sink writes a pipeline's outputs to one Postgres database. See the package comment. Its methods are
+// for one goroutine at a time.
+type Sink struct {
+	options  Options
+	pipeline string
+	epoch    int64
+	targets  []*target
+	warnings []string
+	conn     *session
+
+	// last is the batch that this process staged last, kept until it is committed: if the server crashes
+	// in between, its staging is lost and Commit stages it again.
+	last *microbatch.StagedBatch
+	// deadLitter is how many old rows the dead letters' staging table may hold, -1 when unknown.
+	deadLitter int64
+}
+
+var _ microbatch.Sink = (*Sink)(nil)
+
+// New returns a sink that connects when it is first used.
+func New(o Options) (*Sink, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	return &Sink{options: o, deadLitter: -1}, nil
+}
+
+// Warnings tells, after Open, what about the targets can stop a batch in phase 2.
+func (s *Sink) Warnings() []string { return s.warnings }
+
+// Close ends the connection.
+func (s *Sink) Close() error {
+	if s.conn == nil {
+		return nil
+	}
+	s.conn.drop()
+	s.conn = nil
+	return nil
+}
+
+// Open implements microbatch.Sink. Everything it does to the pipeline's tables is one transaction: a
+// target that is refused leaves the epoch as it was.
+func (s *Sink) Open(ctx context.Context, pipeline string, targets []microbatch.Target) (microbatch.Ledger, error) {
+	s.pipeline = pipeline
+	var err error
+	if s.targets, err = newTargets(pipeline, targets); err != nil {
+		return microbatch.Ledger{}, err
+	}
+	ses, err := s.connect(ctx, pipeline, "open")
+	if err != nil {
+		return microbatch.Ledger{}, err
+	}
+	s.conn = ses
+	ledger, err := s.takeOver(ctx, ses)
+	if err != nil {
+		ses.drop()
+		s.conn = nil
+		return microbatch.Ledger{}, err
+	}
+	s.epoch = ledger.Epoch
+	if _, err := ses.Exec(ctx, "SELECT set_config('application_name', $1, false)", applicationName(pipeline, fmt.Sprint(s.epoch))); err != nil {
+		return microbatch.Ledger{}, explain("name the session", err)
+	}
+	return ledger, fpOpenAfterEpoch.Hit()
+}
+
+func newTargets(pipeline string, targets []microbatch.Target) ([]*target, error) {
+	if pipeline == "" {
+		return nil, errors.New("a pipeline needs a name")
+	}
+	var out []*target
+	var errs []error
+	writer := map[string]string{}
+	for _, t := range targets {
+		nt, err := newTarget(pipeline, t)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if other, taken := writer[nt.qualified()]; taken {
+			errs = append(errs, fmt.Errorf("outputs %s and %s both write table %s\nHint: give one of them another table = '…'", other, nt.output.Name, nt.qualified()))
+		}
+		writer[nt.qualified()] = nt.output.Name
+		out = append(out, nt)
+	}
+	return out, errors.Join(errs...)
+}
+
+// takeOverLockTimeout is how long Open waits for an older engine that holds the ledger row before it
+// ends that engine's sessions. A live engine holds it for the length of a phase.
+const takeOverLockTimeout = 3 * time.Second
+
+// takeOver raises the epoch and prepares the targets.
+func (s *Sink) takeOver(ctx context.Context, ses *session) (l microbatch.Ledger, err error) {
+	if err := ensureSchema(ctx, ses.Conn); err != nil {
+		return l, explain("prepare schema sluice", err)
+	}
+	for attempt := 0; ; attempt++ {
+		l, err = s.tryTakeOver(ctx, ses)
+		var pg *pgconn.PgError
+		switch {
+		case err == nil:
+			return l, nil
+		case !errors.As(err, &pg) || attempt == 3:
+			return l, explain("open pipeline "+s.pipeline, err)
+		case pg.Code == "55P03":
+			// An engine that was paused or cut off in the middle of a transaction leads here. It is
+			// about to be fenced: end its sessions, which frees the row.
+			if err := s.endOlder(ctx, ses); err != nil {
+				return l, err
+			}
+		case pg.Code == "42P07" || pg.Code == "23505" || pg.Code == "42P06" || pg.Code == "40P01":
+			// Another engine created the same table or schema at the same moment: look again.
+		default:
+			return l, explain("open pipeline "+s.pipeline, err)
+		}
+	}
+}
+
+func (s *Sink) tryTakeOver(ctx context.Context, ses *session) (l microbatch.Ledger, err error) {
+	s.warnings = nil
+	return l, pgx.BeginFunc(ctx, ses.Conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = %d", takeOverLockTimeout.Milliseconds())); err != nil {
+			return err
+		}
+		var offsets string
+		err := tx.QueryRow(ctx, `INSERT INTO sluice.ledger AS l (pipeline, epoch, batch, offsets, plan, content_hash) VALUES ($1, 1, 0, '{}', '', '')
+ON CONFLICT (pipeline) DO UPDATE SET epoch = l.epoch + 1
+RETURNING l.xmax <> 0, l.epoch, l.batch, l.offsets::text, l.plan, l.content_hash`, s.pipeline).
+			Scan(&l.Found, &l.Epoch, &l.Batch, &offsets, &l.Plan, &l.ContentHash)
+		if err != nil {
+			return err
+		}
+		if l.Found {
+			l.Offsets = json.RawMessage(offsets)
+		}
+		for _, t := range s.targets {
+			if err := s.sameTable(ctx, tx, t, l.Batch); err != nil {
+				return err
+			}
+			if err := s.prepareTarget(ctx, tx, ses.version, t); err != nil {
+				return err
+			}
+		}
+		_, err = tx.Exec(ctx, fmt.Sprintf(`CREATE UNLOGGED TABLE IF NOT EXISTS %s (_sluice_epoch bigint NOT NULL, _sluice_batch bigint NOT NULL,
+  source text NOT NULL, partition text NOT NULL, "offset" bigint NOT NULL, reason text NOT NULL, raw text NOT NULL) WITH (autovacuum_enabled = off)`, s.deadTable()))
+		return err
+	})
+}
+
+// deadTable is where the pipeline's dead letters wait for phase 2.
+func (s *Sink) deadTable() string { return `sluice."stg_` + shortHash(s.pipeline) + `_dead"` }
+
+func (s *Sink) endOlder(ctx context.Context, ses *session) error {
+	_, err := ses.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE starts_with(application_name, $1) AND datname = current_database() AND pid <> pg_backend_pid()`, applicationPrefix(s.pipeline))
+	return explain("end the sessions of an older engine", err)
+}
+
+// prepareTarget creates or checks a table, records its owner, and makes its staging table.
+func (s *Sink) prepareTarget(ctx context.Context, tx pgx.Tx, version int, t *target) error {
+	d, owner, err := s.checkTarget(ctx, tx, version, t)
+	if err != nil {
+		return err
+	}
+	created := d == nil
+	if created {
+		if err := t.create(ctx, tx, version); err != nil {
+			return err
+		}
+		if d, err = t.describe(ctx, tx, version); err != nil {
+			return err
+		}
+		if err := t.check(d, version); err != nil {
+			return fmt.Errorf("check the new table: %w", err)
+		}
+	}
+	s.warnings = append(s.warnings, t.warnings(d)...)
+	// Records of the same table from before it was dropped, or its view renamed, are of the past.
+	if _, err := tx.Exec(ctx, "DELETE FROM sluice.targets WHERE schema_name = $1 AND table_name = $2 AND (pipeline, output) <> ($3, $4)",
+		t.schema, t.table, s.pipeline, t.output.Name); err != nil {
+		return err
+	}
+	var layout string
+	err = tx.QueryRow(ctx, "SELECT staging_layout FROM sluice.targets WHERE pipeline = $1 AND output = $2 AND to_regclass($3) IS NOT NULL",
+		s.pipeline, t.output.Name, t.stagingTable()).Scan(&layout)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	if layout != t.layout(d) {
+		if err := t.createStaging(ctx, tx, d); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO sluice.targets AS t (pipeline, output, schema_name, table_name, mode, staging, staging_layout, created)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (pipeline, output) DO UPDATE SET schema_name = excluded.schema_name,
+  table_name = excluded.table_name, mode = excluded.mode, staging = excluded.staging, staging_layout = excluded.staging_layout,
+  created = CASE WHEN $9 THEN t.created OR excluded.created ELSE excluded.created END`,
+		s.pipeline, t.output.Name, t.schema, t.table, t.output.Mode.String(), t.staging, t.layout(d), created, owner == s.pipeline)
+	return err
+}
+
+// sameTable refuses to go on with a batch after the first in a table that does not hold the earlier
+// ones: a dropped table would come back with a part of its rows.
+func (s *Sink) sameTable(ctx context.Context, tx pgx.Tx, t *target, batch int64) error {
+	var schema, table string
+	var exists bool
+	err := tx.QueryRow(ctx, `SELECT schema_name, table_name, EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+  WHERE nspname = schema_name AND relname = table_name) FROM sluice.targets WHERE pipeline = $1 AND output = $2`, s.pipeline, t.output.Name).
+		Scan(&schema, &table, &exists)
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && batch == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	was := pgx.Identifier{schema, table}.Sanitize()
+	switch {
+	case schema != t.schema || table != t.table:
+		return fmt.Errorf("output %s is in table %s up to batch %d, and would go on in %s\nHint: keep the table's name, or run sluice drop %s and begin anew", t.output.Name, was, batch, t.qualified(), s.pipeline)
+	case !exists:
+		return fmt.Errorf("table %s is gone, and the ledger says that it holds batch %d\nHint: restore it, or run sluice drop %s and begin anew", was, batch, s.pipeline)
+	}
+	return nil
+}
+
+// checkTarget refuses a table that does not fit or that is not ours; it changes nothing. The result is
+// nil when the table does not exist.
+func (s *Sink) checkTarget(ctx context.Context, tx pgx.Tx, version int, t *target) (d *tableDef, owner string, err error) {
+	if d, err = t.describe(ctx, tx, version); err != nil || d == nil {
+		return nil, "", err
+	}
+	var known bool
+	if err := tx.QueryRow(ctx, "SELECT to_regclass('sluice.targets') IS NOT NULL").Scan(&known); err != nil {
+		return nil, "", err
+	}
+	if known {
+		err = tx.QueryRow(ctx, "SELECT pipeline FROM sluice.targets WHERE schema_name = $1 AND table_name = $2", t.schema, t.table).Scan(&owner)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return nil, "", err
+		}
+	}
+	if owner != "" && owner != s.pipeline {
+		return nil, "", fmt.Errorf("table %s belongs to pipeline %s\nHint: choose another with table = '…', or drop that pipeline with sluice drop", t.qualified(), owner)
+	}
+	if err := t.check(d, version); err != nil {
+		return nil, "", err
+	}
+	if owner == "" && !t.adopt {
+		var rows bool
+		if err := tx.QueryRow(ctx, fmt.Sprintf("SELECT EXISTS (SELECT FROM %s)", t.qualified())).Scan(&rows); err != nil {
+			return nil, "", err
+		}
+		if rows {
+			return nil, "", fmt.Errorf("table %s has rows that no pipeline wrote\nHint: empty it, choose another with table = '…', or say adopt = 'true' to keep the rows and write among them", t.qualified())
+		}
+	}
+	return d, owner, nil
+}
+
+// Check does what Open would refuse, and changes nothing: the database can be reached, the tables fit
+// and are not another pipeline's.
+func (s *Sink) Check(ctx context.Context, pipeline string, targets []microbatch.Target) error {
+	ts, err := newTargets(pipeline, targets)
+	if err != nil {
+		return err
+	}
+	ses, err := s.connect(ctx, pipeline, "check")
+	if err != nil {
+		return err
+	}
+	defer ses.drop()
+	s.pipeline = pipeline
+	if _, err := readSchemaVersion(ctx, ses.Conn); err != nil {
+		return explain("check schema sluice", err)
+	}
+	err = pgx.BeginTxFunc(ctx, ses.Conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		for _, t := range ts {
+			if _, _, err := s.checkTarget(ctx, tx, ses.version, t); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return explain("check the tables of pipeline "+pipeline, err)
+}
