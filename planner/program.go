@@ -15,6 +15,8 @@ import "github.com/sluice-sql/sluice/internal/vector"
 //	_w BIGINT          the last column of every delta: +n inserted, −n deleted
 //	_seq BIGINT        arrival order of a source row: partition ordinal, then offset
 type Program struct {
+	// Setup creates macros and views once, after the functions below exist.
+	Setup   []string
 	Sources []SourceInput
 	States  []State
 	Steps   []Step
@@ -46,7 +48,7 @@ type State struct {
 	Weighted bool
 	// EvictColumn is the index of the column that orders rows in event time, -1 if the state is never
 	// evicted; rows whose value is less than the result of EvictSQL can never be touched again. EvictSQL
-	// is an expression over $SOURCE watermarks; see Step placeholders.
+	// is an expression in which {{watermark SOURCE}} stands for that source's watermark.
 	EvictColumn int
 	EvictSQL    string
 	// Bound says what limits the state's size, for explain.
@@ -67,8 +69,7 @@ const (
 	Emit
 )
 
-// Step is one statement of a program. In SQL, {{now}} stands for the batch's planned time as a
-// TIMESTAMPTZ literal.
+// Step is one statement of a program.
 type Step struct {
 	Kind   StepKind
 	Target string

@@ -1,0 +1,257 @@
+package microbatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sluice-sql/sluice/checkpointlog"
+	"github.com/sluice-sql/sluice/internal/duck"
+	"github.com/sluice-sql/sluice/internal/rowstore"
+	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/planner"
+)
+
+// An Executor runs a program's steps on a DuckDB instance of its own and owns the program's state. It
+// is one pinned connection with one thread, so that the same input gives the same bits. One goroutine
+// uses it at a time.
+type Executor struct {
+	program *planner.Program
+	db      *duck.DB
+	conn    *duck.Conn
+	inputs  map[string]*duck.Input
+	states  map[string]*rowstore.Table
+	outputs map[string]int // output name → index
+	// weighted tells Z-set states from keyed ones.
+	weighted map[string]bool
+}
+
+// ExecutorOptions size an executor.
+type ExecutorOptions struct {
+	// MemoryLimit bounds DuckDB, as DuckDB writes sizes ('2GB'). Defaults to DuckDB's own limit.
+	MemoryLimit string
+	// TempDir is where DuckDB spills. Defaults to not spilling.
+	TempDir string
+}
+
+// NewExecutor prepares an executor with empty state.
+func NewExecutor(ctx context.Context, program *planner.Program, o ExecutorOptions) (_ *Executor, err error) {
+	db, err := duck.Open(duck.Options{MemoryLimit: o.MemoryLimit, TempDir: o.TempDir, Threads: 1, Locked: true})
+	if err != nil {
+		return nil, fmt.Errorf("open DuckDB: %w", err)
+	}
+	x := &Executor{program: program, db: db, inputs: map[string]*duck.Input{}, states: map[string]*rowstore.Table{}, outputs: map[string]int{}, weighted: map[string]bool{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, x.Close())
+		}
+	}()
+	if x.conn, err = db.Connect(); err != nil {
+		return nil, fmt.Errorf("connect to DuckDB: %w", err)
+	}
+	for _, s := range program.Sources {
+		cols := append(append([]vector.Field{}, s.Columns...), vector.Field{Name: "_seq", Type: vector.Of(vector.Int64)})
+		if x.inputs[s.Name], err = x.conn.RegisterInput("in_"+s.Name, cols); err != nil {
+			return nil, fmt.Errorf("register source %q: %w", s.Name, err)
+		}
+	}
+	for _, s := range program.States {
+		if err := x.addState(s); err != nil {
+			return nil, fmt.Errorf("register state %s: %w", s.Name, err)
+		}
+	}
+	for _, sql := range program.Setup {
+		if err := x.conn.Exec(ctx, sql); err != nil {
+			return nil, fmt.Errorf("set up the program: %w\n%s", err, sql)
+		}
+	}
+	for i, o := range program.Outputs {
+		x.outputs[o.Name] = i
+	}
+	return x, nil
+}
+
+func (x *Executor) addState(s planner.State) error {
+	t, err := rowstore.New(rowstore.Spec{Name: s.Name, Cols: s.Cols, NKey: s.NKey, NPrefix: s.NPrefix, Weighted: s.Weighted, EvictColumn: s.EvictColumn})
+	if err != nil {
+		return err
+	}
+	x.states[s.Name], x.weighted[s.Name] = t, s.Weighted
+	return x.conn.RegisterState(s.Name, s.Cols, s.NKey, s.NPrefix, t)
+}
+
+// Close frees DuckDB and the state.
+func (x *Executor) Close() error {
+	var errs []error
+	if x.conn != nil {
+		errs = append(errs, x.conn.Close())
+	}
+	errs = append(errs, x.db.Close())
+	for _, t := range x.states {
+		t.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// Run executes the program over the batch's accepted rows, by source, and returns the outputs' deltas in
+// the program's order. State changes stay open until Commit or Rollback; after an error only Rollback
+// may follow.
+func (x *Executor) Run(ctx context.Context, in map[string][]*vector.Chunk) ([]OutputDelta, error) {
+	for name, input := range x.inputs {
+		input.Set(in[name])
+	}
+	out := make([]OutputDelta, len(x.program.Outputs))
+	for i, o := range x.program.Outputs {
+		out[i].Name = o.Name
+	}
+	for i := range x.program.Steps {
+		s := &x.program.Steps[i]
+		if err := x.step(ctx, s, out); err != nil {
+			return nil, fmt.Errorf("step %d, %s %s: %w", i, s.Kind, s.Target, err)
+		}
+	}
+	for i := range out {
+		out[i].seal()
+	}
+	return out, nil
+}
+
+func (x *Executor) step(ctx context.Context, s *planner.Step, out []OutputDelta) error {
+	switch s.Kind {
+	case planner.Materialize:
+		return x.conn.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+s.Target+" AS "+s.SQL)
+	case planner.Apply:
+		return x.apply(ctx, s)
+	case planner.Emit:
+		chunks, _, err := x.conn.Collect(ctx, s.SQL)
+		o := &out[x.outputs[s.Target]]
+		o.Chunks = append(o.Chunks, chunks...)
+		return err
+	}
+	panic(fmt.Sprintf("microbatch: step kind %d", s.Kind))
+}
+
+// apply feeds a step's rows to its state.
+func (x *Executor) apply(ctx context.Context, s *planner.Step) error {
+	t := x.states[s.Target]
+	rows, err := x.conn.Query(ctx, s.SQL)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		c := rows.Chunk()
+		if x.weighted[s.Target] {
+			t.Add(c)
+			continue
+		}
+		last := len(c.Cols) - 1
+		live := make([]bool, c.N)
+		for i := range live {
+			live[i] = c.Cols[last].Bool(i)
+		}
+		t.Upsert(&vector.Chunk{N: c.N, Cols: c.Cols[:last], Keep: c.Keep}, live)
+	}
+	return rows.Err()
+}
+
+// Evict drops state that the watermarks prove dead; the literals map {{watermark SOURCE}} to SQL.
+func (x *Executor) Evict(ctx context.Context, watermarks *strings.Replacer) error {
+	for _, s := range x.program.States {
+		if s.EvictColumn < 0 {
+			continue
+		}
+		t := s.Cols[s.EvictColumn].Type
+		sql := "SELECT CAST((" + watermarks.Replace(s.EvictSQL) + ") AS " + t.String() + ")"
+		chunks, _, err := x.conn.Collect(ctx, sql)
+		if err != nil {
+			return fmt.Errorf("evict from state %s: %w", s.Name, err)
+		}
+		if len(chunks) == 1 && !chunks[0].Cols[0].IsNull(0) {
+			x.states[s.Name].Evict(nativeTime(&chunks[0].Cols[0], 0))
+		}
+	}
+	return nil
+}
+
+// nativeTime reads a DATE or TIMESTAMP in its own unit.
+func nativeTime(v *vector.Vector, i int) int64 {
+	if v.Type.Bytes() == 4 {
+		return int64(v.I32(i))
+	}
+	return v.I64(i)
+}
+
+// Delta returns the encoded state changes since the last Commit and their digests.
+func (x *Executor) Delta() (map[string][]byte, []checkpointlog.StateDigest) {
+	delta := map[string][]byte{}
+	var digests []checkpointlog.StateDigest
+	for _, s := range x.program.States {
+		t := x.states[s.Name]
+		rows, sum := t.DeltaDigest()
+		digests = append(digests, checkpointlog.StateDigest{State: s.Name, Rows: rows, Sum: sum})
+		if b := t.Delta(nil); len(b) > 0 {
+			delta[s.Name] = b
+		}
+	}
+	return delta, digests
+}
+
+// Commit makes the batch's state changes final.
+func (x *Executor) Commit() {
+	for _, t := range x.states {
+		t.Commit()
+	}
+}
+
+// Size is how many rows the state holds, and how many bytes they take.
+func (x *Executor) Size() (rows, bytes int64) {
+	for _, t := range x.states {
+		s := t.Stats()
+		rows += s.Rows
+		bytes += s.Bytes
+	}
+	return rows, bytes
+}
+
+// Rollback undoes the batch's state changes.
+func (x *Executor) Rollback() {
+	for _, t := range x.states {
+		t.Rollback()
+	}
+}
+
+// ApplyDelta replays the state changes of a logged batch.
+func (x *Executor) ApplyDelta(delta map[string][]byte) error {
+	for name, b := range delta {
+		t, ok := x.states[name]
+		if !ok {
+			return fmt.Errorf("the log changes state %s, which the plan does not have", name)
+		}
+		if err := t.ApplyDelta(b); err != nil {
+			return fmt.Errorf("restore state %s: %w", name, err)
+		}
+	}
+	x.Commit()
+	return nil
+}
+
+// LoadBlock restores a snapshot's block.
+func (x *Executor) LoadBlock(name string, b []byte) error {
+	t, ok := x.states[name]
+	if !ok {
+		return fmt.Errorf("the snapshot holds state %s, which the plan does not have", name)
+	}
+	return t.Load(b)
+}
+
+// seal counts and digests a finished delta.
+func (o *OutputDelta) seal() {
+	var d vector.Digest
+	for _, c := range o.Chunks {
+		d.AddChunk(c)
+		o.Rows += int64(c.N)
+	}
+	o.Digest = checkpointlog.OutputDigest{Output: o.Name, Rows: o.Rows, Sum: d.String()}
+}

@@ -1,0 +1,167 @@
+package microbatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sluice-sql/sluice/checkpointlog"
+)
+
+// Run is the batch protocol. It reads like the table in docs/ARCHITECTURE.md: plan, execute, and then,
+// beside the next batch's plan and execute, stage, prepare, commit, done. It returns nil when Stop was
+// called or a bounded input is at its end; any error leaves the log and the ledger such that Open goes on
+// from there.
+func (p *Pipeline) Run(ctx context.Context) error {
+	defer p.abandonSnapshot()
+	for {
+		b, err := p.plan(ctx) // 1  choose offset ranges; fix the batch's time and watermark
+		if err != nil || b == nil {
+			return p.drain(err)
+		}
+		if err := p.execute(ctx, b); err != nil { // 2  read rows, run the program
+			return p.drain(err)
+		}
+		if err := p.finish.wait(); err != nil { // the batch before must be done first
+			return err
+		}
+		p.finish.start(func() error {
+			if err := p.stage(ctx, b); err != nil { // 3  phase 1 in the sinks
+				return err
+			}
+			if err := fpStaged.Hit(); err != nil {
+				return err
+			}
+			if err := p.prepare(b); err != nil { // 4  the decision point
+				return err
+			}
+			if err := fpPrepared.Hit(); err != nil {
+				return err
+			}
+			if err := p.commit(ctx, b); err != nil { // 5  phase 2 in the sinks
+				return err
+			}
+			if err := fpCommited.Hit(); err != nil {
+				return err
+			}
+			return p.done(ctx, b) // 6  the sources may acknowledge
+		})
+		if err := p.advanceSnapshot(); err != nil {
+			return p.drain(err)
+		}
+	}
+}
+
+// drain lets the batch in flight finish before the loop ends with err. That batch's own failure is the
+// one to report: it came first.
+func (p *Pipeline) drain(err error) error {
+	if first := p.finish.wait(); first != nil {
+		return first
+	}
+	return err
+}
+
+// plan is step 1. It waits for the trigger (the interval, or a full batch) and for rows, and returns nil
+// when the pipeline should end.
+func (p *Pipeline) plan(ctx context.Context) (*batch, error) {
+	for {
+		if p.stopping() {
+			return nil, ctx.Err()
+		}
+		if !p.awaitTrigger(ctx) {
+			return nil, ctx.Err()
+		}
+		b, err := p.poll(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if b != nil {
+			p.progress.triggered(b.started, b.more)
+			if err := p.log.Plan(b.planned); err != nil {
+				return nil, fmt.Errorf("plan batch %d: %w", b.number, err)
+			}
+			p.last = b.number
+			return b, fpPlanned.Hit()
+		}
+		if p.cfg.UntilEnd && p.allDone() {
+			return nil, nil
+		}
+		if err := p.idle(); err != nil {
+			return nil, err
+		}
+		if !p.wait(ctx, min(p.cfg.TriggerInterval, time.Second)) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// idle uses the time without input: the batch in flight is waited for, so that its failure is seen, and
+// a snapshot goes on.
+func (p *Pipeline) idle() error {
+	if err := p.finish.wait(); err != nil {
+		return err
+	}
+	return p.advanceSnapshot()
+}
+
+func (p *Pipeline) stopping() bool {
+	select {
+	case <-p.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *Pipeline) allDone() bool {
+	for _, in := range p.inputs {
+		if !in.done {
+			return false
+		}
+	}
+	return true
+}
+
+// awaitTrigger returns at once if the last batch was cut short by a limit, or if the input is read to
+// its end as fast as possible; otherwise when the interval since the last batch began is over.
+func (p *Pipeline) awaitTrigger(ctx context.Context) bool {
+	started, more := p.progress.lastTrigger()
+	if more || p.cfg.UntilEnd {
+		return ctx.Err() == nil
+	}
+	if d := time.Until(started.Add(p.cfg.TriggerInterval)); d > 0 {
+		return p.wait(ctx, d)
+	}
+	return ctx.Err() == nil
+}
+
+// poll reads what the sources have, up to the batch's limits, and makes it a batch; nil if there is
+// nothing. The limits are shared out evenly, and what one source leaves the next may take.
+func (p *Pipeline) poll(ctx context.Context) (*batch, error) {
+	start := time.Now()
+	b := &batch{number: p.last + 1, rows: map[string]*Rows{}, started: start}
+	left := Limits{MaxRows: p.cfg.MaxBatchRows, MaxBytes: p.cfg.MaxBatchBytes}
+	got := false
+	for i, in := range p.inputs {
+		n := int64(len(p.inputs) - i)
+		rows, err := in.source.Poll(ctx, in.offsets, Limits{MaxRows: max(1, left.MaxRows/n), MaxBytes: max(1, left.MaxBytes/n)})
+		if err != nil {
+			return nil, fmt.Errorf("read source %q: %w", in.decl.Name, err)
+		}
+		left.MaxRows -= rows.Count + int64(len(rows.Bad))
+		left.MaxBytes -= rows.Bytes
+		in.done = rows.Done
+		b.more = b.more || rows.More
+		got = got || rows.Count > 0 || len(rows.Bad) > 0
+		b.rows[in.decl.Name] = rows
+		b.planned.Ranges = append(b.planned.Ranges, checkpointlog.SourceRange{Source: in.decl.Name, From: in.offsets, To: rows.To})
+	}
+	p.progress.polled(b)
+	// Why run an empty first batch: a view without GROUP BY has a row from the start.
+	if !got && p.last > 0 {
+		return nil, nil
+	}
+	b.planned.Batch, b.planned.Epoch, b.planned.At, b.planned.Watermarks = b.number, p.epoch, start.UTC(), p.watermarks()
+	b.readFor = time.Since(start)
+	return b, nil
+}

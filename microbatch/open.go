@@ -1,0 +1,252 @@
+package microbatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluice-sql/sluice/checkpointlog"
+)
+
+// Open takes a pipeline over: it locks the log, raises the epoch in the sinks' ledger (no older engine
+// can commit after that), rebuilds the state from the newest snapshot and the logged deltas, and settles
+// the batch that was in flight when the last engine stopped. Run then goes on with the next.
+//
+// An error that wraps *RefusedError means that log and ledger do not belong together; nothing was changed
+// but the epoch.
+func Open(ctx context.Context, cfg Config) (_ *Pipeline, err error) {
+	cfg.setDefaults()
+	p := &Pipeline{cfg: cfg, program: cfg.Plan.Program, sinks: cfg.Sinks, stop: make(chan struct{})}
+	p.progress.p = Progress{Pipeline: cfg.Name, StartedAt: time.Now(), RemainingBytes: -1, RemainingRows: -1}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	for _, s := range p.program.Sources {
+		p.inputs = append(p.inputs, &input{decl: s, source: cfg.Sources[s.Name]})
+	}
+	if p.exec, err = NewExecutor(ctx, p.program, ExecutorOptions{MemoryLimit: cfg.MemoryLimit, TempDir: cfg.TempDir}); err != nil {
+		return nil, err
+	}
+	header := checkpointlog.Header{Pipeline: cfg.Name, DuckDB: cfg.DuckDBVersion, Plan: p.program.Fingerprint}
+	log, rec, err := checkpointlog.Open(cfg.LogDir, header, checkpointlog.Options{KeepSnapshots: cfg.KeepSnapshots})
+	if err != nil {
+		return nil, fmt.Errorf("open the checkpoint log: %w", err)
+	}
+	p.log = log
+	if rec.Torn != nil {
+		cfg.Logger.Warn("the log had a torn tail, which was cut off; a copy was kept", "pipeline", cfg.Name, "tail", fmt.Sprintf("%+v", *rec.Torn))
+	}
+	for _, bad := range rec.BadSnapshots {
+		cfg.Logger.Error("a snapshot is damaged and was set aside", "pipeline", cfg.Name, "error", bad)
+	}
+	ledger, err := p.openSinks(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.recover(ctx, rec, ledger)
+}
+
+// openSinks opens every sink and returns the ledger of the durable one.
+func (p *Pipeline) openSinks(ctx context.Context, rec *checkpointlog.Recovered) (*Ledger, error) {
+	var durable *Ledger
+	for _, s := range p.sinks {
+		ledger, err := s.Sink.Open(ctx, p.cfg.Name, s.Targets)
+		if err != nil {
+			return nil, fmt.Errorf("open the sink: %w", err)
+		}
+		if s.Ephemeral {
+			continue
+		}
+		if durable != nil {
+			return nil, errors.New("a pipeline can write to one database only")
+		}
+		durable = &ledger
+	}
+	p.epoch = rec.Facts().Epoch + 1
+	if durable != nil {
+		p.epoch = durable.Epoch
+	}
+	p.progress.p.Epoch = p.epoch
+	return durable, nil
+}
+
+// RefusedError says that a start would break the guarantee.
+type RefusedError struct {
+	Detail, Hint string
+}
+
+func (e *RefusedError) Error() string {
+	return "refusing to start: " + e.Detail + "\nhint: " + e.Hint
+}
+
+// recover settles the last batch and restores the state after it.
+func (p *Pipeline) recover(ctx context.Context, rec *checkpointlog.Recovered, ledger *Ledger) error {
+	facts, err := p.facts(ctx, rec, ledger)
+	if err != nil {
+		return err
+	}
+	decision, err := checkpointlog.Resolve(facts)
+	if err != nil {
+		return err
+	}
+	if decision.Action != checkpointlog.Refuse {
+		p.cfg.Logger.Info("starting", "pipeline", p.cfg.Name, "epoch", p.epoch, "decision", decision.Action.String(), "batch", decision.Batch)
+	}
+	switch decision.Action {
+	case checkpointlog.Refuse:
+		return &RefusedError{Detail: decision.Detail, Hint: decision.Hint}
+	case checkpointlog.Start:
+		return nil
+	case checkpointlog.Reexecute:
+		return p.reexecute(ctx, rec, decision)
+	}
+	if err := p.restore(rec, rec.LastPrepared.Batch); err != nil {
+		return err
+	}
+	p.position(rec, rec.LastPrepared.Watermarks, true)
+	p.last = rec.LastPrepared.Batch
+	b := &batch{number: p.last, settling: true, prepared: *rec.LastPrepared, permit: decision.Permit, watermark: p.leastWatermark(), offsets: p.offsets()}
+	if rec.PreparedPlan != nil {
+		b.planned = *rec.PreparedPlan
+	}
+	b.stateRows, b.stateBytes = p.exec.Size()
+	switch {
+	case decision.Action == checkpointlog.RollForward:
+		if err := p.commit(ctx, b); err != nil {
+			return err
+		}
+		return p.done(ctx, b)
+	case decision.RecordCommit:
+		return p.done(ctx, b)
+	}
+	p.progress.resumed(b)
+	return nil
+}
+
+// facts gathers what Resolve decides on. Without a durable sink the log is its own ledger: what is
+// prepared counts as committed.
+func (p *Pipeline) facts(ctx context.Context, rec *checkpointlog.Recovered, ledger *Ledger) (checkpointlog.Facts, error) {
+	f := checkpointlog.Facts{Plan: p.program.Fingerprint, Log: rec.Facts()}
+	last := rec.LastPrepared
+	if ledger == nil {
+		f.Ledger.Epoch = p.epoch
+		if last != nil {
+			f.Ledger = checkpointlog.LedgerFacts{Found: true, Epoch: p.epoch, Batch: last.Batch, ContentHash: checkpointlog.ContentHash(last)}
+		}
+		return f, nil
+	}
+	f.Ledger = checkpointlog.LedgerFacts{Found: ledger.Found, Epoch: ledger.Epoch, Batch: ledger.Batch, Plan: ledger.Plan, ContentHash: ledger.ContentHash}
+	if last == nil || ledger.Batch != last.Batch-1 {
+		return f, nil
+	}
+	for _, s := range p.sinks {
+		if s.Ephemeral {
+			continue
+		}
+		staged, err := s.Sink.HasStaged(ctx, last.Batch, s.digests(last.Outputs))
+		if err != nil {
+			return f, fmt.Errorf("look for the staged rows of batch %d: %w", last.Batch, err)
+		}
+		f.Staged = staged
+	}
+	return f, nil
+}
+
+// digests picks those of the sink's outputs.
+func (s *BoundSink) digests(all []checkpointlog.OutputDigest) []checkpointlog.OutputDigest {
+	var out []checkpointlog.OutputDigest
+	for _, d := range all {
+		for _, t := range s.Targets {
+			if t.Output.Name == d.Output {
+				out = append(out, d)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// restore rebuilds the state after a batch: the snapshot, then the deltas up to that batch.
+func (p *Pipeline) restore(rec *checkpointlog.Recovered, upTo int64) error {
+	if err := rec.EachSnapshotBlock(p.exec.LoadBlock); err != nil {
+		return fmt.Errorf("restore the snapshot: %w", err)
+	}
+	return rec.EachPrepared(func(b *checkpointlog.Prepared) error {
+		if b.Batch > upTo {
+			return checkpointlog.ErrStop
+		}
+		return p.exec.ApplyDelta(b.Delta)
+	})
+}
+
+// position sets where the sources stand, before or after the last prepared batch.
+func (p *Pipeline) position(rec *checkpointlog.Recovered, watermarks map[string]int64, after bool) {
+	offsets := rec.OffsetsBefore
+	if after {
+		offsets = rec.Offsets
+	}
+	for _, in := range p.inputs {
+		in.offsets = offsets[in.decl.Name]
+		in.watermark, in.hasWatermark = watermarks[in.decl.Name]
+	}
+}
+
+// reexecute runs the last prepared batch again from its logged ranges: Prepared is durable, but the
+// staged rows are gone, because the sink's server crashed too or someone emptied the staging tables.
+func (p *Pipeline) reexecute(ctx context.Context, rec *checkpointlog.Recovered, d checkpointlog.Decision) error {
+	if err := p.restore(rec, d.Batch-1); err != nil {
+		return err
+	}
+	p.position(rec, d.Plan.Watermarks, false)
+	p.last = d.Batch
+	b := &batch{number: d.Batch, settling: true, planned: *d.Plan, started: time.Now()}
+	if err := p.reread(ctx, b); err != nil {
+		return err
+	}
+	if err := p.execute(ctx, b); err != nil {
+		return err
+	}
+	var err error
+	if b.permit, err = d.PermitFor(b.prepared.Outputs); err != nil {
+		return err
+	}
+	if err := p.stage(ctx, b); err != nil {
+		return err
+	}
+	if err := p.commit(ctx, b); err != nil {
+		return err
+	}
+	return p.done(ctx, b)
+}
+
+// reread fills the batch with exactly the rows of its planned ranges.
+func (p *Pipeline) reread(ctx context.Context, b *batch) error {
+	b.rows = map[string]*Rows{}
+	ranges := map[string]checkpointlog.SourceRange{}
+	for _, r := range b.planned.Ranges {
+		ranges[r.Source] = r
+	}
+	for _, in := range p.inputs {
+		r, ok := ranges[in.decl.Name]
+		if !ok {
+			return fmt.Errorf("batch %d was planned without source %q", b.number, in.decl.Name)
+		}
+		rows, err := in.source.Read(ctx, r.From, r.To)
+		if err != nil {
+			return fmt.Errorf("read source %q again for batch %d: %w", in.decl.Name, b.number, err)
+		}
+		b.rows[in.decl.Name] = rows
+	}
+	return nil
+}
+
+// resumed sets the starting point of the progress.
+func (p *progress) resumed(b *batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.p.Batch, p.p.Offsets, p.p.Watermark = b.number, b.offsets, b.watermark
+	p.p.StateRows, p.p.StateBytes = b.stateRows, b.stateBytes
+}

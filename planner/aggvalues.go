@@ -1,0 +1,162 @@
+package planner
+
+import (
+	"sort"
+	"strings"
+
+	"github.com/sluice-sql/sluice/internal/vector"
+)
+
+// countValues maintains count(DISTINCT v): a weighted state of (group, v), and per touched group how many
+// values appeared less how many disappeared. It returns the table (keys, x) of those differences.
+func (a *aggCompiler) countValues(call int) (string, error) {
+	e := a.n.calls[call]
+	value, err := columns("c").expr(e.Children[0])
+	if err != nil {
+		return "", err
+	}
+	where := " WHERE " + value + " IS NOT NULL"
+	if e.Filter != nil {
+		f, err := columns("c").expr(e.Filter)
+		if err != nil {
+			return "", err
+		}
+		where += " AND " + f
+	}
+	types, err := typesOf(e.Children)
+	if err != nil {
+		return "", err
+	}
+	s := State{Name: a.name("distinct"), NKey: len(a.keys) + 1, Weighted: true, EvictColumn: -1}
+	s.Cols = append(a.keyFields(), vector.Field{Name: "v0", Type: types[0]}, vector.Field{Name: "_w", Type: vector.Of(vector.Int64)})
+	a.bound(&s)
+	if err := a.addState(s); err != nil {
+		return "", err
+	}
+	w := a.child.weight()
+	delta := "SELECT " + a.keyList() + value + " AS v0, sum(" + w + ")::BIGINT AS _w FROM (" + a.child.sql + ")" + where +
+		" GROUP BY " + ordinals(len(a.keys)+1) + " HAVING sum(" + w + ") <> 0"
+	dTable, xTable := a.name("d"), a.name("x")
+	old := "coalesce(" + s.Name + "_get(" + trimComma(a.keyNames()) + ", v0)._w, 0)"
+	if err := a.materialize(dTable, "SELECT *, "+old+" AS _old FROM ("+delta+")"); err != nil {
+		return "", err
+	}
+	if err := a.apply(s.Name, "SELECT "+a.keyNames()+"v0, _w FROM "+dTable); err != nil {
+		return "", err
+	}
+	sum := "sum((_old + _w > 0)::INTEGER - (_old > 0)::INTEGER)::BIGINT AS x"
+	return xTable, a.materialize(xTable, "SELECT "+a.keyNames()+sum+" FROM "+dTable+" GROUP BY "+ordinals(len(a.keys)))
+}
+
+func (a *aggCompiler) keyNames() string { return renamedKeys(len(a.keys)) }
+
+func renamedKeys(n int) string {
+	var b strings.Builder
+	for i := 0; i < n; i++ {
+		b.WriteString("k" + itoa(i) + ", ")
+	}
+	return b.String()
+}
+
+func (a *aggCompiler) keyFields() []vector.Field {
+	var out []vector.Field
+	for i, t := range a.keyTypes {
+		out = append(out, vector.Field{Name: "k" + itoa(i), Type: t})
+	}
+	return out
+}
+
+// recomputeGroups keeps the columns that the recomputed calls read, as a multiset a group, and computes
+// those calls for the groups in pTable. It returns the table (keys, t…) of results.
+//
+// Rows reach the aggregates in arrival order where the input has one, so that list() and its like agree
+// with one-shot DuckDB; otherwise in the order in which the store got them, which replay repeats.
+func (a *aggCompiler) recomputeGroups(pTable string) (string, error) {
+	cols := a.recomputedColumns()
+	s := State{Name: a.name("values"), Weighted: true, NPrefix: len(a.keys), EvictColumn: -1, Cols: a.keyFields()}
+	var list strings.Builder
+	for i, c := range cols {
+		s.Cols = append(s.Cols, vector.Field{Name: "v" + itoa(i), Type: a.child.types[c]})
+		list.WriteString("c" + itoa(c) + " AS v" + itoa(i) + ", ")
+	}
+	ordered := a.child.append && a.child.seq
+	group := ordinals(len(a.keys) + len(cols))
+	delta := "SELECT " + a.keyList() + list.String()
+	w := a.child.weight()
+	if ordered {
+		s.Cols = append(s.Cols, vector.Field{Name: "_seq", Type: vector.Of(vector.Int64)})
+		delta += "_seq, 1::BIGINT AS _w FROM (" + a.child.sql + ")"
+	} else {
+		delta += "sum(" + w + ")::BIGINT AS _w FROM (" + a.child.sql + ") GROUP BY " + group + " HAVING sum(" + w + ") <> 0"
+	}
+	s.Cols = append(s.Cols, vector.Field{Name: "_w", Type: vector.Of(vector.Int64)})
+	s.NKey = len(s.Cols) - 1
+	a.bound(&s)
+	if err := a.addState(s); err != nil {
+		return "", err
+	}
+	if err := a.apply(s.Name, delta); err != nil {
+		return "", err
+	}
+	return a.recomputeTouched(pTable, s, cols, ordered)
+}
+
+func (a *aggCompiler) recomputeTouched(pTable string, s State, cols []int, ordered bool) (string, error) {
+	at := map[int]int{}
+	fields := ""
+	for i, c := range cols {
+		at[c] = i
+		fields += ", _r.v" + itoa(i) + " AS v" + itoa(i)
+	}
+	extra := ""
+	if ordered {
+		fields += ", _r._seq AS _seq"
+		extra = "_seq"
+	}
+	rows := "SELECT " + a.keyNames() + "unnest(" + s.Name + "_rows(" + trimComma(a.keyNames()) + ")) AS _r FROM " + pTable
+	repeat := "unnest(range(_r._w)) AS _i"
+	if ordered {
+		repeat = "1 AS _i" // a source row occurs once
+	}
+	expanded := "SELECT " + a.keyNames() + repeat + fields + " FROM (" + rows + ")"
+	p := &printer{column: func(i int) string { return "v" + itoa(at[i]) }}
+	var b strings.Builder
+	b.WriteString("SELECT " + a.keyNames())
+	group := " GROUP BY " + ordinals(len(a.keys))
+	if !a.grouped {
+		// Why: over no rows at all an ungrouped aggregate still has a value, and it is not always NULL.
+		b.Reset()
+		b.WriteString("SELECT " + a.keyList())
+		group = ""
+	}
+	for _, call := range a.recompute {
+		e := a.n.calls[call]
+		order := ""
+		if orderSensitive(e) {
+			order = extra
+		}
+		text, err := p.aggregate(e, order)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(text + " AS t" + itoa(a.slots[call][0]) + ", ")
+	}
+	table := a.name("t")
+	return table, a.materialize(table, trimComma(b.String())+" FROM ("+expanded+")"+group)
+}
+
+// recomputedColumns lists the child's columns that recomputed calls read, in order.
+func (a *aggCompiler) recomputedColumns() []int {
+	seen := map[int]bool{}
+	for _, call := range a.recompute {
+		for c := range a.n.calls[call].refs() {
+			seen[c] = true
+		}
+	}
+	var out []int
+	for c := range seen {
+		out = append(out, c)
+	}
+	sort.Ints(out)
+	return out
+}

@@ -1,0 +1,190 @@
+package planner
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/sluice-sql/sluice/internal/vector"
+)
+
+// A compiler turns the tree of one materialized view into steps, appended to the pipeline's program.
+type compiler struct {
+	ctx     context.Context
+	binder  Binder
+	program *Program
+	view    string // a prefix for names, safe in SQL without quotes
+	counter *int   // numbers the names of the whole program
+	notes   map[node]*note
+}
+
+// note is what explain needs to know of a compiled node.
+type note struct {
+	r                  *relation
+	firstStep, steps   int // the program's steps before and after it was compiled
+	firstState, states int
+}
+
+// demand says what the consumer of a relation needs beyond its columns.
+type demand struct {
+	seq bool // _seq, the arrival order
+}
+
+func (c *compiler) compile(n node, want demand) (*relation, error) {
+	at := &note{firstStep: len(c.program.Steps), firstState: len(c.program.States)}
+	r, err := c.rule(n, want)
+	at.r, at.steps, at.states = r, len(c.program.Steps), len(c.program.States)
+	c.notes[n] = at
+	return r, err
+}
+
+// rule picks the operator's rule.
+func (c *compiler) rule(n node, want demand) (*relation, error) {
+	switch n := n.(type) {
+	case *scan:
+		return c.scan(n, want), nil
+	case *project:
+		return c.project(n, want)
+	case *filter:
+		return c.filter(n, want)
+	case *unnest:
+		return c.unnest(n, want)
+	case *unionAll:
+		return c.unionAll(n, want)
+	case *aggregate:
+		if want.seq {
+			return nil, notYet("an order-sensitive aggregate over an aggregate")
+		}
+		return c.aggregate(n)
+	}
+	panic(fmt.Sprintf("planner: node %T has no rule", n))
+}
+
+// appendOnly says whether a node's output is never retracted.
+func appendOnly(n node) bool {
+	switch n := n.(type) {
+	case *scan:
+		return true
+	case *project:
+		return appendOnly(n.child)
+	case *filter:
+		return appendOnly(n.child)
+	case *unnest:
+		return appendOnly(n.child)
+	case *unionAll:
+		for _, ch := range n.children {
+			if !appendOnly(ch) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+func inputFunction(source string) string { return quoteIdent("in_" + source) }
+
+// name returns a new name for a temp table or a state of this view.
+func (c *compiler) name(kind string) string {
+	*c.counter++
+	return fmt.Sprintf("%s_%s%d", c.view, kind, *c.counter)
+}
+
+// materialize adds a step that keeps a query's rows for later steps of the batch. Running it right away
+// on the planner's empty stand-ins checks every name and type in it.
+func (c *compiler) materialize(table, sql string) error {
+	c.program.Steps = append(c.program.Steps, Step{Kind: Materialize, Target: table, SQL: sql})
+	return c.exec("CREATE OR REPLACE TEMP TABLE "+table+" AS "+sql, sql)
+}
+
+func (c *compiler) apply(state, sql string) error {
+	c.program.Steps = append(c.program.Steps, Step{Kind: Apply, Target: state, SQL: sql})
+	_, err := c.describe(sql)
+	return err
+}
+
+func (c *compiler) exec(statement, sql string) error {
+	if err := c.binder.Exec(c.ctx, statement); err != nil {
+		return notYet("the generated SQL does not run: %v\n%s", err, sql)
+	}
+	return nil
+}
+
+func (c *compiler) describe(sql string) ([]vector.Field, error) {
+	fields, err := c.binder.Describe(c.ctx, sql)
+	if err != nil {
+		return nil, notYet("the generated SQL does not bind: %v\n%s", err, sql)
+	}
+	return fields, nil
+}
+
+// addState declares a state and creates its stand-ins in the planner's scratch instance.
+func (c *compiler) addState(s State) error {
+	c.program.States = append(c.program.States, s)
+	return declareState(c.ctx, c.binder, s)
+}
+
+// declareState makes STATE_get, STATE_rows and STATE_scan of an empty state, so that statements which
+// use them can be bound.
+func declareState(ctx context.Context, b Binder, s State) error {
+	var fields []string
+	for _, f := range s.Cols {
+		fields = append(fields, f.Name+" "+f.Type.String())
+	}
+	row := "STRUCT(" + strings.Join(fields, ", ") + ")"
+	params := func(n int) string { return trimComma(renamedParams(n)) }
+	statements := []string{
+		"CREATE OR REPLACE TEMP TABLE " + s.Name + "_empty (" + strings.Join(fields, ", ") + ")",
+		"CREATE OR REPLACE TEMP MACRO " + s.Name + "_scan() AS TABLE SELECT * FROM " + s.Name + "_empty",
+		"CREATE OR REPLACE TEMP MACRO " + s.Name + "_get(" + params(s.NKey) + ") AS NULL::" + row,
+	}
+	if s.NPrefix > 0 {
+		statements = append(statements, "CREATE OR REPLACE TEMP MACRO "+s.Name+"_rows("+params(s.NPrefix)+") AS NULL::"+row+"[]")
+	}
+	for _, sql := range statements {
+		if err := b.Exec(ctx, sql); err != nil {
+			return notYet("state %s cannot be declared: %v", s.Name, err)
+		}
+	}
+	return nil
+}
+
+func renamedParams(n int) string {
+	var b strings.Builder
+	for i := 0; i < n; i++ {
+		b.WriteString("a" + itoa(i) + ", ")
+	}
+	return b.String()
+}
+
+// emit adds the step that nets a view's delta for its sinks, and describes the output.
+func (c *compiler) emit(name string, cols []vector.Field, r *relation) error {
+	out := Output{Name: name, Columns: cols}
+	var sql string
+	n := len(r.types)
+	switch {
+	case r.pairs && r.keyed:
+		out.Mode, out.Key = Upsert, r.key
+		var b strings.Builder
+		for i := 0; i < n; i++ {
+			b.WriteString("if(_nl, n" + itoa(i) + ", o" + itoa(i) + ") AS c" + itoa(i) + ", ")
+		}
+		sql = "SELECT " + b.String() + "if(_nl, 1, -1)::BIGINT AS _w FROM (" + r.sql + ") WHERE (_nl OR _ol)" + r.changed()
+	case !r.pairs && r.append:
+		out.Mode = Append
+		sql = "SELECT " + renamed("c", "c", n) + "1::BIGINT AS _w FROM (" + r.sql + ")"
+	default:
+		out.Mode = Multiset
+		sql = consolidate(r.rows(), n)
+	}
+	c.program.Outputs = append(c.program.Outputs, out)
+	c.program.Steps = append(c.program.Steps, Step{Kind: Emit, Target: name, SQL: sql})
+	_, err := c.describe(sql)
+	return err
+}
+
+// consolidate nets a delta to one row a distinct tuple, none with weight 0.
+func consolidate(r *relation, n int) string {
+	cols := trimComma(renamed("c", "c", n))
+	return "SELECT " + cols + ", sum(" + r.weight() + ")::BIGINT AS _w FROM (" + r.sql + ") GROUP BY ALL HAVING sum(" + r.weight() + ") <> 0"
+}

@@ -1,0 +1,216 @@
+package planner
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/sluice-sql/sluice/internal/vector"
+)
+
+// Explain describes an operator of a view's plan, for people and for --json.
+type Explain struct {
+	Op     string   `json:"op"`
+	Detail string   `json:"detail,omitempty"`
+	Class  string   `json:"class"` // linear, stateful, touched-partition, full, sink
+	Mode   string   `json:"mode"`  // append, upsert, retract, multiset
+	Key    []string `json:"key,omitempty"`
+	States []string `json:"states,omitempty"`
+	// Bound says what limits the operator's state.
+	Bound    string     `json:"bound,omitempty"`
+	Steps    []int      `json:"steps,omitempty"` // indexes into Program.Steps
+	Children []*Explain `json:"children,omitempty"`
+}
+
+// explain describes a compiled tree.
+func (c *compiler) explain(n node) *Explain {
+	ex := &Explain{Class: "linear"}
+	var children []node
+	switch n := n.(type) {
+	case *scan:
+		var names []string
+		for _, col := range n.cols {
+			names = append(names, n.source.Columns[col].Name)
+		}
+		ex.Op, ex.Detail = "scan "+n.source.Name, strings.Join(names, ", ")
+	case *project:
+		ex.Op, ex.Detail, children = "project", printAll(n.exprs), []node{n.child}
+	case *filter:
+		ex.Op, ex.Detail, children = "filter", printAll(n.preds), []node{n.child}
+	case *unnest:
+		ex.Op, ex.Detail, children = "unnest", printAll(n.lists), []node{n.child}
+	case *unionAll:
+		ex.Op, children = "union all", n.children
+	case *aggregate:
+		ex.Op, children = "aggregate", []node{n.child}
+		if len(n.calls) == 0 {
+			ex.Op = "distinct"
+		}
+		ex.Detail, ex.Class = explainCalls(n)
+	}
+	for _, ch := range children {
+		ex.Children = append(ex.Children, c.explain(ch))
+	}
+	c.explainNote(ex, n, children)
+	return ex
+}
+
+// explainNote adds what compiling the node left: its states, steps, changelog mode and key.
+func (c *compiler) explainNote(ex *Explain, n node, children []node) {
+	at := c.notes[n]
+	firstStep, firstState := at.firstStep, at.firstState
+	for _, ch := range children {
+		firstStep, firstState = max(firstStep, c.notes[ch].steps), max(firstState, c.notes[ch].states)
+	}
+	for i := firstStep; i < at.steps; i++ {
+		ex.Steps = append(ex.Steps, i)
+	}
+	for _, s := range c.program.States[firstState:at.states] {
+		ex.States = append(ex.States, s.Name)
+		ex.Bound = s.Bound
+	}
+	switch {
+	case at.r.pairs && at.r.keyed:
+		ex.Mode = "upsert"
+	case !at.r.pairs && at.r.append:
+		ex.Mode = "append"
+	default:
+		ex.Mode = "retract"
+	}
+	if at.r.keyed {
+		for _, k := range at.r.key {
+			ex.Key = append(ex.Key, "c"+itoa(k))
+		}
+	}
+}
+
+// explainOutput puts the sink's step on top.
+func (c *compiler) explainOutput(child *Explain, cols []vector.Field, first int) *Explain {
+	out := c.program.Outputs[len(c.program.Outputs)-1]
+	ex := &Explain{Op: "output " + out.Name, Class: "sink", Mode: out.Mode.String(), Children: []*Explain{child}}
+	for _, k := range out.Key {
+		ex.Key = append(ex.Key, cols[k].Name)
+	}
+	for i := first; i < len(c.program.Steps); i++ {
+		ex.Steps = append(ex.Steps, i)
+	}
+	return ex
+}
+
+func printAll(es []*expr) string {
+	var parts []string
+	for _, e := range es {
+		s, err := columns("c").expr(e)
+		if err != nil {
+			s = "?"
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// explainCalls lists group keys and calls with their rules, and classifies the operator.
+func explainCalls(n *aggregate) (detail, class string) {
+	class = "stateful"
+	detail = "by " + printAll(n.groups)
+	if len(n.groups) == 0 {
+		detail = "one row"
+	}
+	retracts := !appendOnly(n.child)
+	for _, e := range n.calls {
+		text, err := columns("c").aggregate(e, "")
+		if err != nil {
+			text = e.Name
+		}
+		plan, err := planCall(e, !retracts)
+		if err != nil {
+			continue
+		}
+		if plan.rule == ruleRecompute {
+			class = "touched-partition"
+		}
+		note := plan.rule.String()
+		if plan.rule == ruleMerge && len(e.Children) == 1 && driftable(e) {
+			note += ", floating point: the last digits depend on where batches are cut"
+		}
+		detail += "; " + text + " [" + note + "]"
+	}
+	return detail, class
+}
+
+// driftable says that a merged partial is a sum of floats.
+func driftable(e *expr) bool {
+	types, err := typesOf(e.Children)
+	return err == nil && isFloat(types[0]) && (e.Name == "sum" || e.Name == "avg" || e.Name == "mean" || e.Name == "product" ||
+		strings.HasPrefix(e.Name, "stddev") || strings.HasPrefix(e.Name, "var"))
+}
+
+// WriteExplain prints the plans of all views: the tree, the state tables and the SQL of every step.
+func WriteExplain(w io.Writer, p *Pipeline) error {
+	var b strings.Builder
+	for i, v := range p.Views {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "view %s\n", v.Name)
+		if v.Fallback != "" {
+			fmt.Fprintf(&b, "  recomputed in full every batch: %s\n", v.Fallback)
+		}
+		v.Explain.write(&b, "  ")
+	}
+	if len(p.Program.States) > 0 {
+		b.WriteString("\nstate\n")
+	}
+	for _, s := range p.Program.States {
+		s.write(&b)
+	}
+	b.WriteString("\nsteps of a batch\n")
+	for i, s := range p.Program.Steps {
+		fmt.Fprintf(&b, "  %2d %s %s\n     %s\n", i, s.Kind, s.Target, s.SQL)
+	}
+	fmt.Fprintf(&b, "\nfingerprint %s\n", p.Program.Fingerprint)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (k StepKind) String() string { return [...]string{"materialize", "apply", "emit"}[k] }
+
+func (ex *Explain) write(b *strings.Builder, indent string) {
+	fmt.Fprintf(b, "%s%s  (%s, %s", indent, ex.Op, ex.Class, ex.Mode)
+	if len(ex.Key) > 0 {
+		fmt.Fprintf(b, ", key %s", strings.Join(ex.Key, " "))
+	}
+	b.WriteString(")\n")
+	if ex.Detail != "" {
+		fmt.Fprintf(b, "%s  %s\n", indent, ex.Detail)
+	}
+	if len(ex.States) > 0 {
+		fmt.Fprintf(b, "%s  state %s: %s\n", indent, strings.Join(ex.States, " "), ex.Bound)
+	}
+	if len(ex.Steps) > 0 {
+		fmt.Fprintf(b, "%s  steps %s\n", indent, strings.Trim(fmt.Sprint(ex.Steps), "[]"))
+	}
+	for _, ch := range ex.Children {
+		ch.write(b, indent+"  ")
+	}
+}
+
+func (s State) write(b *strings.Builder) {
+	var cols []string
+	for i, f := range s.Cols {
+		text := f.Name + " " + f.Type.String()
+		if i < s.NKey {
+			text += " key"
+		}
+		cols = append(cols, text)
+	}
+	access := "hash index on the key"
+	if s.NPrefix > 0 {
+		access += fmt.Sprintf(", multimap on its first %d", s.NPrefix)
+	}
+	fmt.Fprintf(b, "  %s (%s)\n     %s; %s", s.Name, strings.Join(cols, ", "), access, s.Bound)
+	if s.EvictColumn >= 0 {
+		fmt.Fprintf(b, ": %s < %s", s.Cols[s.EvictColumn].Name, s.EvictSQL)
+	}
+	b.WriteString("\n")
+}

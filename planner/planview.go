@@ -1,0 +1,163 @@
+package planner
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/planner/ddl"
+)
+
+// planView compiles one output: incrementally if every operator has a rule, by full recompute if not.
+func (p *planning) planView(st *ddl.View) error {
+	query := "SELECT * FROM " + st.Name.SQL()
+	cols, err := p.binder.Describe(p.ctx, query)
+	if err != nil {
+		return p.sqlError(st.Query, err)
+	}
+	if err := p.outputColumns(st, cols); err != nil {
+		return err
+	}
+	doc, err := p.binder.SerializePlan(p.ctx, query)
+	if err != nil {
+		return p.sqlError(st.Query, err)
+	}
+	if err := p.deterministic(st, doc); err != nil {
+		return err
+	}
+	view := View{Name: st.Name.Name, Query: st.Query.SQL, Columns: cols}
+	mark := p.mark()
+	view.Explain, err = p.incremental(st, doc, cols)
+	var reason *unsupported
+	if errors.As(err, &reason) {
+		p.reset(mark)
+		view.Fallback = reason.reason
+		view.Explain, err = p.fullRecompute(st, cols, reason.reason)
+	}
+	if err != nil {
+		return fmt.Errorf("plan view %q: %w", view.Name, err)
+	}
+	p.out.Views = append(p.out.Views, view)
+	return nil
+}
+
+// outputColumns refuses what a table cannot have.
+func (p *planning) outputColumns(st *ddl.View, cols []vector.Field) error {
+	seen := map[string]bool{}
+	for _, c := range cols {
+		if strings.HasPrefix(c.Name, "_sluice") {
+			return p.file.Errorf(st.Name.Span, "view %q has a column %q: such names are sluice's own", st.Name.Name, c.Name)
+		}
+		if seen[strings.ToLower(c.Name)] {
+			return p.file.Errorf(st.Name.Span, "view %q has two columns named %q", st.Name.Name, c.Name).
+				WithHint("give one an alias: … AS another_name")
+		}
+		seen[strings.ToLower(c.Name)] = true
+	}
+	return nil
+}
+
+type programMark struct{ sources, states, steps, outputs, setup int }
+
+func (p *planning) mark() programMark {
+	g := p.out.Program
+	return programMark{states: len(g.States), steps: len(g.Steps), outputs: len(g.Outputs), setup: len(g.Setup)}
+}
+
+func (p *planning) reset(m programMark) {
+	g := p.out.Program
+	g.States, g.Steps, g.Outputs, g.Setup = g.States[:m.states], g.Steps[:m.steps], g.Outputs[:m.outputs], g.Setup[:m.setup]
+}
+
+func (p *planning) incremental(st *ddl.View, doc []byte, cols []vector.Field) (*Explain, error) {
+	plan, err := decodePlan(doc)
+	if err != nil {
+		return nil, err
+	}
+	check := &rebinder{p.ctx, p.binder}
+	tree, err := (&treeBuilder{sources: p.inputs, check: check.check}).build(plan)
+	if err != nil {
+		return nil, err
+	}
+	tree = simplify(tree)
+	c := p.compiler(st)
+	r, err := c.compile(tree, demand{})
+	if err != nil {
+		return nil, err
+	}
+	first := len(p.out.Program.Steps)
+	if err := c.emit(st.Name.Name, cols, r); err != nil {
+		return nil, err
+	}
+	ex := c.explain(tree)
+	return c.explainOutput(ex, cols, first), nil
+}
+
+func (p *planning) compiler(st *ddl.View) *compiler {
+	return &compiler{ctx: p.ctx, binder: p.binder, program: p.out.Program, view: "_" + plainName(st.Name.Name), counter: &p.names,
+		notes: map[node]*note{}}
+}
+
+// plainName keeps what needs no quotes in SQL.
+func plainName(name string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(name) {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_' {
+			b.WriteRune(r)
+		}
+	}
+	s := b.String()
+	if len(s) > 40 {
+		s = s[:40]
+	}
+	return s
+}
+
+// deterministic refuses functions whose value replay could not repeat.
+func (p *planning) deterministic(st *ddl.View, doc []byte) error {
+	var plan any
+	if err := json.Unmarshal(doc, &plan); err != nil {
+		return fmt.Errorf("read the bound plan: %w", err)
+	}
+	var bad []string
+	var location float64 = -1
+	eachFunction(plan, func(name string, at float64) {
+		if p.refused[name] && !slices.Contains(bad, name) {
+			bad = append(bad, name)
+			location = at
+		}
+	})
+	if len(bad) == 0 {
+		return nil
+	}
+	span := st.Query.Span
+	if location >= 0 && location < float64(len(st.Query.SQL)) {
+		span = p.file.SpanIn(st.Query, int(location))
+	}
+	return p.file.Errorf(span, "view %q calls %s(), whose result a replay of the batch could not repeat", st.Name.Name, strings.Join(bad, "(), ")).
+		WithHint("use a column of the source instead, such as its event time")
+}
+
+func eachFunction(doc any, visit func(name string, location float64)) {
+	switch x := doc.(type) {
+	case map[string]any:
+		if class, _ := x["expression_class"].(string); class == "BOUND_FUNCTION" || class == "BOUND_AGGREGATE" {
+			name, _ := x["name"].(string)
+			at, ok := x["query_location"].(float64)
+			if !ok {
+				at = -1
+			}
+			visit(name, at)
+		}
+		for _, v := range x {
+			eachFunction(v, visit)
+		}
+	case []any:
+		for _, v := range x {
+			eachFunction(v, visit)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package planner
+
+// simplify merges projections, which binding leaves behind wherever a view, a macro or a subquery was, so
+// that plans and their SQL read like the query. It changes no result: an expression is merged into its
+// reader only if that does not compute it twice.
+func simplify(n node) node {
+	switch n := n.(type) {
+	case *project:
+		n.child = simplify(n.child)
+		return mergeProjects(n)
+	case *filter:
+		n.child = simplify(n.child)
+	case *unnest:
+		n.child = simplify(n.child)
+	case *aggregate:
+		n.child = simplify(n.child)
+		return pruneAggregateInput(n)
+	case *unionAll:
+		for i := range n.children {
+			n.children[i] = simplify(n.children[i])
+		}
+	}
+	return n
+}
+
+func mergeProjects(n *project) node {
+	for {
+		inner, ok := n.child.(*project)
+		if !ok || !mergeable(n.exprs, inner.exprs) {
+			break
+		}
+		for i, e := range n.exprs {
+			n.exprs[i] = substitute(e, inner.exprs)
+		}
+		n.child = inner.child
+	}
+	if isIdentity(n) {
+		return n.child
+	}
+	return n
+}
+
+// mergeable says that no inner expression worth computing once is read more than once.
+func mergeable(outer, inner []*expr) bool {
+	uses := make([]int, len(inner))
+	for _, e := range outer {
+		e.walk(func(x *expr) {
+			if x.Class == "BOUND_REF" {
+				uses[x.Index]++
+			}
+		})
+	}
+	for i, e := range inner {
+		if uses[i] > 1 && e.Class != "BOUND_REF" && e.Class != "BOUND_CONSTANT" {
+			return false
+		}
+	}
+	return true
+}
+
+func isIdentity(n *project) bool {
+	if len(n.exprs) != len(n.child.types()) {
+		return false
+	}
+	for i, e := range n.exprs {
+		if e.Class != "BOUND_REF" || e.Index != uint64(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// pruneAggregateInput drops the columns below an aggregate that it does not read, and computes group
+// expressions of a merged projection in place.
+func pruneAggregateInput(n *aggregate) node {
+	inner, ok := n.child.(*project)
+	if !ok {
+		return n
+	}
+	all := append(append([]*expr{}, n.groups...), n.calls...)
+	used := map[int]bool{}
+	for _, e := range all {
+		for i := range e.refs() {
+			used[i] = true
+		}
+	}
+	if len(used) == len(inner.exprs) {
+		return n
+	}
+	pruned := &project{child: inner.child}
+	at := make([]*expr, len(inner.exprs))
+	for i, e := range inner.exprs {
+		if used[i] {
+			at[i] = &expr{Class: "BOUND_REF", Type: "BOUND_REF", Index: uint64(len(pruned.exprs)), ReturnType: e.ReturnType}
+			pruned.exprs = append(pruned.exprs, e)
+			pruned.out = append(pruned.out, inner.out[i])
+		}
+	}
+	for i, e := range n.groups {
+		n.groups[i] = substitute(e, at)
+	}
+	for i, e := range n.calls {
+		n.calls[i] = substitute(e, at)
+	}
+	n.child = mergeProjects(pruned)
+	return n
+}
+
+// substitute copies e with every reference replaced by what the referred column is.
+func substitute(e *expr, by []*expr) *expr {
+	if e == nil {
+		return nil
+	}
+	if e.Class == "BOUND_REF" {
+		to := *by[e.Index]
+		if to.ReturnType == nil {
+			to.ReturnType = e.ReturnType
+		}
+		return &to
+	}
+	out := *e
+	out.Child, out.Left, out.Right = substitute(e.Child, by), substitute(e.Left, by), substitute(e.Right, by)
+	out.Else, out.Filter = substitute(e.Else, by), substitute(e.Filter, by)
+	out.Children = nil
+	for _, c := range e.Children {
+		out.Children = append(out.Children, substitute(c, by))
+	}
+	out.CaseChecks = append(out.CaseChecks[:0:0], e.CaseChecks...)
+	for i := range out.CaseChecks {
+		out.CaseChecks[i].When = substitute(out.CaseChecks[i].When, by)
+		out.CaseChecks[i].Then = substitute(out.CaseChecks[i].Then, by)
+	}
+	if e.OrderBys != nil {
+		orders := *e.OrderBys
+		orders.Orders = append(orders.Orders[:0:0], orders.Orders...)
+		for i := range orders.Orders {
+			orders.Orders[i].Expr = substitute(orders.Orders[i].Expr, by)
+		}
+		out.OrderBys = &orders
+	}
+	return &out
+}
