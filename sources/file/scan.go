@@ -75,11 +75,6 @@ func (sc *scan) run(from int64) (end int64, err error) {
 	return pos, nil
 }
 
-// decoder returns the decoder and where rows begin; nil when the file is too short to tell.
-func (sc *scan) decoder(from int64) (decode.Decoder, int64, error) {
-	return sc.s.json, from, nil
-}
-
 func (sc *scan) blockSize() int {
 	n := sc.s.blockBytes
 	if max := sc.b.MaxRows; max > 0 && max < int64(n)>>10 {
@@ -138,7 +133,8 @@ func (sc *scan) block(dec decode.Decoder, pos, maxBytes int64) (int64, error) {
 		return 0, nil
 	}
 	before := len(sc.b.Bad)
-	used, shared := dec.Decode(&decode.Block{Buf: buf, N: n, Base: pos, MaxBytes: maxBytes, MaxRow: int(sc.s.opt.MaxRowBytes), Final: atEnd && sc.final}, sc.b)
+	used, shared := dec.Decode(&decode.Block{Buf: buf, N: n, Base: pos, MaxBytes: maxBytes,
+		MaxRow: int(sc.s.opt.MaxRowBytes), Avail: len(sc.data), Final: atEnd && sc.final}, sc.b)
 	if err := sc.collect(before); err != nil {
 		return 0, err
 	}

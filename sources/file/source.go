@@ -40,8 +40,13 @@ func New(opt Options) (*Source, error) {
 		return nil, fmt.Errorf("source %s: %w", opt.withDefaults().Name, err)
 	}
 	s := &Source{opt: opt.withDefaults(), blockBytes: defaultBlockBytes, checked: map[string]time.Time{}}
-	if s.opt.Format == "json" {
+	switch s.opt.Format {
+	case "json":
 		s.json = decode.NewJSON(s.opt.Columns)
+	case "csv":
+		if err := s.tryHeader(); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }

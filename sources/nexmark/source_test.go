@@ -215,7 +215,9 @@ func TestOtherStreamIsRangeChanged(t *testing.T) {
 }
 
 func TestValidate(t *testing.T) {
-	col := func(name string, k vector.Kind) []vector.Field { return []vector.Field{{Name: name, Type: vector.Of(k)}} }
+	col := func(name string, k vector.Kind) []vector.Field {
+		return []vector.Field{{Name: name, Type: vector.Of(k)}}
+	}
 	for _, tc := range []struct {
 		opt  Options
 		want []string

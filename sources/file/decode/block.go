@@ -14,6 +14,8 @@ type Block struct {
 	MaxBytes int64
 	// MaxRow is the most bytes a row may have without its line end, 0 for no bound.
 	MaxRow int
+	// Avail is how many bytes are there in all, part of a line after the rows included.
+	Avail int
 	// Final says that no bytes follow, so that a row that does not end here is malformed.
 	Final bool
 }

@@ -50,7 +50,7 @@ func (d *JSON) value(c *column, row, p int) int {
 			}
 		}
 	case classDouble:
-		if f, n := shortDouble(b, p); n > 0 {
+		if f, n := shortDouble(b, p); n > 0 && (b[p+n] == ',' || b[p+n] == '}') {
 			c.putF64(row, f)
 			return p + n
 		}
@@ -60,7 +60,7 @@ func (d *JSON) value(c *column, row, p int) int {
 
 // shortDouble parses a plain decimal of up to 16 digits before and 8 after the point, exactly: both the
 // digits and the power of ten are doubles, so one division rounds once (Clinger's fast path). n is 0
-// when the number is not of that form.
+// when the number is not of that form; the caller checks that it ends where n says.
 func shortDouble(b []byte, p int) (f float64, n int) {
 	q := p
 	if b[q] == '-' {
@@ -88,7 +88,7 @@ func shortDouble(b []byte, p int) (f float64, n int) {
 			return 0, 0
 		}
 	}
-	if ch := b[q]; ch != ',' && ch != '}' || v > 1<<53 {
+	if v > 1<<53 {
 		return 0, 0
 	}
 	f = float64(v)
