@@ -175,7 +175,7 @@ func crashes(mem *vfs.Mem, seed uint64) map[string]*vfs.Mem {
 	for _, keep := range []int{0, 50, 100} {
 		left[fmt.Sprintf("%d%%", keep)] = mem.CrashClone(vfs.Crash{KeepPercent: keep})
 	}
-	for i := range uint64(2) {
+	for i := range uint64(4) {
 		left[fmt.Sprintf("50%% at random (seed %d, %d)", seed, i)] =
 			mem.CrashClone(vfs.Crash{KeepPercent: 50, Rand: rand.New(rand.NewPCG(seed, i))})
 	}

@@ -367,35 +367,37 @@ func TestFailedWritePoisons(t *testing.T) {
 }
 
 func TestRetentionKeepsWhatSnapshotsNeed(t *testing.T) {
-	fsys := vfs.NewMem()
-	l, _ := openLog(t, fsys, Options{SegmentBytes: 1500, KeepSnapshots: 2})
-	for b := int64(1); b <= 30; b++ {
-		must(t, runBatch(l, b, 1))
-		if b%5 == 0 {
-			must(t, takeSnapshot(l, b, 1))
+	for _, segment := range []int64{1, 700, 1500, 2500, 10000} {
+		fsys := vfs.NewMem()
+		l, _ := openLog(t, fsys, Options{SegmentBytes: segment, KeepSnapshots: 2})
+		for b := int64(1); b <= 30; b++ {
+			must(t, runBatch(l, b, 1))
+			if b%5 == 0 {
+				must(t, takeSnapshot(l, b, 1))
+			}
+			if s := l.Stats(); b >= 10 && (s.Snapshots != 2 || s.Segments > 12) || s.SegmentBytes == 0 {
+				t.Errorf("batch %d: %+v", b, s)
+			}
 		}
-		if s := l.Stats(); b >= 10 && (s.Snapshots != 2 || s.Segments > 12) || b < 10 && s.SegmentBytes == 0 {
-			t.Errorf("batch %d: %+v", b, s)
+		must(t, l.Close())
+		m, err := readManifest(fsys, testDir)
+		must(t, err)
+		if got := []int64{m.Snapshots[0].Batch, m.Snapshots[1].Batch}; !cmp.Equal(got, []int64{25, 30}) {
+			t.Errorf("snapshots %v", got)
 		}
+		names, err := fsys.ReadDir(testDir)
+		must(t, err)
+		if want := len(m.Segments) + len(m.Snapshots) + 1; len(names) != want {
+			t.Errorf("%d files, want %d: %v", len(names), want, names)
+		}
+		// The older snapshot still works when the newer is damaged.
+		flip(t, fsys, filepath.Join(testDir, snapshotName(30)), 600)
+		_, rec := openLog(t, fsys, Options{})
+		if rec.Snapshot.Batch != 25 || len(rec.BadSnapshots) != 1 {
+			t.Errorf("snapshot %d, bad %v", rec.Snapshot.Batch, rec.BadSnapshots)
+		}
+		must(t, checkRecovered(rec, 30))
 	}
-	must(t, l.Close())
-	m, err := readManifest(fsys, testDir)
-	must(t, err)
-	if got := []int64{m.Snapshots[0].Batch, m.Snapshots[1].Batch}; !cmp.Equal(got, []int64{25, 30}) {
-		t.Errorf("snapshots %v", got)
-	}
-	names, err := fsys.ReadDir(testDir)
-	must(t, err)
-	if want := len(m.Segments) + len(m.Snapshots) + 1; len(names) != want {
-		t.Errorf("%d files, want %d: %v", len(names), want, names)
-	}
-	// The older snapshot still works when the newer is damaged, and both when neither is.
-	flip(t, fsys, filepath.Join(testDir, snapshotName(30)), 600)
-	_, rec := openLog(t, fsys, Options{})
-	if rec.Snapshot.Batch != 25 || len(rec.BadSnapshots) != 1 {
-		t.Errorf("snapshot %d, bad %v", rec.Snapshot.Batch, rec.BadSnapshots)
-	}
-	must(t, checkRecovered(rec, 30))
 }
 
 func TestAllSnapshotsDamaged(t *testing.T) {

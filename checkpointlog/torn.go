@@ -129,8 +129,5 @@ func cutOpenTail(fsys vfs.FS, dir string, seq uint64, torn *TornTail, f vfs.File
 			return err
 		}
 	}
-	if err := f.Truncate(torn.Offset); err != nil {
-		return err
-	}
-	return f.Sync()
+	return f.Truncate(torn.Offset) // resume syncs the segment
 }

@@ -52,7 +52,7 @@ func (c Crash) keeps(i, n int) bool {
 
 func (n *node) crash(c Crash) []byte {
 	if c.KeepPercent >= 100 {
-		return append([]byte(nil), n.data...)
+		return append([]byte(nil), n.written()...)
 	}
 	left := append([]byte(nil), n.synced...)
 	if len(n.data) < len(left) {

@@ -10,7 +10,7 @@ type Op struct {
 
 // Inject wraps a file system: before every operation it asks check, and an error makes the operation
 // fail with it. A write that fails has written the first half of its bytes, as a full disk leaves it; a
-// sync that fails has synced nothing.
+// sync that fails has synced nothing, and on a Mem no later one will write those bytes, as on Linux.
 func Inject(under FS, check func(Op) error) FS { return &inject{under, check} }
 
 type inject struct {
@@ -106,6 +106,9 @@ func (f *injectFile) WriteAt(p []byte, off int64) (int, error) {
 
 func (f *injectFile) Sync() error {
 	if err := f.check(Op{"sync", f.path}); err != nil {
+		if mem, ok := f.File.(*memFile); ok {
+			mem.dropDirty()
+		}
 		return pathErr("sync", f.path, err)
 	}
 	return f.File.Sync()

@@ -26,7 +26,7 @@ var _ FS = (*Mem)(nil)
 type node struct {
 	data   []byte
 	synced []byte
-	// dirtyFrom is where data may begin to differ from synced.
+	// dirtyFrom is where the bytes begin that the next sync writes.
 	dirtyFrom int
 }
 

@@ -81,10 +81,22 @@ func (f *memFile) Sync() error {
 	if err := f.begin("sync", false); err != nil {
 		return err
 	}
-	n := f.node
-	n.synced = append(n.synced[:min(n.dirtyFrom, len(n.synced))], n.data[n.dirtyFrom:]...)
-	n.dirtyFrom = len(n.data)
+	f.node.synced = f.node.written()
+	f.node.dirtyFrom = len(f.node.data)
 	return nil
+}
+
+// written is the durable content once all dirty bytes are written.
+func (n *node) written() []byte {
+	return overlay(n.synced[:min(len(n.synced), len(n.data))], n.data[n.dirtyFrom:], n.dirtyFrom)
+}
+
+// dropDirty does what Linux does when a sync fails: the pages stay readable but are no longer dirty, so
+// that another sync succeeds without writing them.
+func (f *memFile) dropDirty() {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	f.node.dirtyFrom = len(f.node.data)
 }
 
 func (f *memFile) Truncate(size int64) error {

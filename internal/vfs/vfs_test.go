@@ -176,3 +176,33 @@ func TestInjectFailsOneOperation(t *testing.T) {
 		t.Errorf("ops %v, want %v", ops, want)
 	}
 }
+
+func TestFailedSyncCannotBeRetried(t *testing.T) {
+	m := NewMem()
+	fail := true
+	fsys := Inject(m, func(op Op) error {
+		if op.Kind == "sync" && fail {
+			return errors.New("broken")
+		}
+		return nil
+	})
+	f, _ := fsys.Create("/f")
+	must(t, m.SyncDir("/"))
+	_, _ = f.Write([]byte("abcd"))
+	if f.Sync() == nil {
+		t.Fatal("the sync did not fail")
+	}
+	fail = false
+	must(t, f.Sync())
+	if got := content(t, m, "/f"); got != "abcd" {
+		t.Errorf("before the power cut: %q", got)
+	}
+	if got := content(t, m.CrashClone(Crash{KeepPercent: 100}), "/f"); got != "\x00\x00\x00\x00" {
+		t.Errorf("after it: %q", got)
+	}
+	_, _ = f.WriteAt([]byte("abcd"), 0)
+	must(t, f.Sync())
+	if got := content(t, m.CrashClone(Crash{}), "/f"); got != "abcd" {
+		t.Errorf("written again: %q", got)
+	}
+}
