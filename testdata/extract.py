@@ -37,7 +37,7 @@ with open(os.path.join(here, "orders.ndjson"), "w", encoding="utf-8") as out:
         order = {
             "id": i + 1,
             "customer": pick.choice(["ada", "bob", "cyd", "dee", "eve", "Zoë", None]),
-            "at": f"2001-03-01 {8 + max(second, 0) // 3600:02d}:{max(second, 0) // 60 % 60:02d}:{max(second, 0) % 60:02d}",
+            "placed": f"2001-03-01 {8 + max(second, 0) // 3600:02d}:{max(second, 0) // 60 % 60:02d}:{max(second, 0) % 60:02d}",
             "paid": pick.choice([True, True, False, None]),
             "discount": pick.choice([None, 0.0, 0.05, 0.1, 0.25]),
             "tags": pick.choice([None, [], ["gift"], ["rush", "gift"], ["rush", None]]),

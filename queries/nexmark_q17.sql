@@ -1,0 +1,13 @@
+-- Nexmark 17: statistics of each auction and day.
+CREATE SOURCE bid (
+  auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, url VARCHAR, date_time TIMESTAMP, extra VARCHAR,
+  WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds'
+) WITH (connector = 'nexmark', type = 'bid', events = 20000);
+
+CREATE MATERIALIZED VIEW q17 AS
+SELECT auction, strftime(date_time, '%Y-%m-%d') AS day, count(*) AS total_bids,
+  count(*) FILTER (WHERE price < 10000) AS rank1_bids, count(*) FILTER (WHERE price >= 10000 AND price < 1000000) AS rank2_bids,
+  count(*) FILTER (WHERE price >= 1000000) AS rank3_bids,
+  min(price) AS min_price, max(price) AS max_price, avg(price) AS avg_price, sum(price) AS sum_price
+FROM bid
+GROUP BY auction, day;

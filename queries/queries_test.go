@@ -1,0 +1,113 @@
+package queries_test
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sluice-sql/sluice/internal/duck"
+	"github.com/sluice-sql/sluice/planner"
+	"github.com/sluice-sql/sluice/planner/ddl"
+	"github.com/sluice-sql/sluice/queries"
+)
+
+// full names the views that may be recomputed in full; every other one must run incrementally, so that a
+// rule that stops matching is noticed here and not by a slow pipeline.
+var full = map[string]bool{
+	"full_recompute.connections": true,
+	"full_recompute.gaps":        true,
+	"full_recompute.largest":     true,
+	"nexmark_people.q3":          true,
+	// Why: these ask for things that the planner's printer cannot say yet: a list(DISTINCT … ORDER BY)
+	// beside other ordered aggregates, and a product of decimals, which DuckDB binds to other widths when
+	// its types are spelt out.
+	"aggregate_ordered.customers":         true,
+	"linear_filter_project.long_and_late": true,
+	"nexmark_q1.q1":                       true,
+	"nexmark_q14.q14":                     true,
+}
+
+func TestEveryFilePlans(t *testing.T) {
+	files, err := fs.Glob(queries.Files, "*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no queries embedded: %v", err)
+	}
+	for _, name := range files {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for view, tree := range explain(t, name) {
+				got := strings.Contains(tree, "(full,")
+				if want := full[strings.TrimSuffix(name, ".sql")+"."+view]; got != want {
+					t.Errorf("view %s recomputed in full: %t, want %t\n%s", view, got, want, tree)
+				}
+			}
+		})
+	}
+}
+
+// explain plans a file and returns what explain prints about each view.
+func explain(t *testing.T, name string) map[string]string {
+	t.Helper()
+	text, err := queries.Files.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := ddl.Parse(name, text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := duck.Open(duck.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	conn, err := db.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	plan, err := planner.Plan(t.Context(), file, conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	planner.WriteExplain(&out, plan)
+	trees, _, _ := strings.Cut(out.String(), "\nstate\n")
+	views := map[string]string{}
+	for _, tree := range strings.Split(trees, "view ")[1:] {
+		view, _, _ := strings.Cut(tree, "\n")
+		views[view] = tree
+	}
+	if len(views) == 0 {
+		t.Fatalf("no view in what explain says:\n%s", out.String())
+	}
+	return views
+}
+
+// Every path that a query reads is in the repository, so that each file runs as it stands.
+func TestPathsExist(t *testing.T) {
+	files, _ := fs.Glob(queries.Files, "*.sql")
+	for _, name := range files {
+		text, _ := queries.Files.ReadFile(name)
+		file, err := ddl.Parse(name, text, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range file.Statements {
+			source, ok := s.(*ddl.Source)
+			if !ok {
+				continue
+			}
+			path, ok := source.With.Get("path")
+			if !ok {
+				continue
+			}
+			if _, err := os.Stat(filepath.FromSlash(path)); err != nil {
+				t.Errorf("%s: source %s: %v", name, source.Name.Name, err)
+			}
+		}
+	}
+}
