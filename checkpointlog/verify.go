@@ -3,6 +3,7 @@ package checkpointlog
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 
 	"github.com/sluice-sql/sluice/internal/vfs"
 )
@@ -22,7 +23,8 @@ type Report struct {
 	Bad []*CorruptError
 }
 
-// SegmentInfo describes a live segment.
+// SegmentInfo describes a live segment. Inspect does not count the records of those that the snapshot
+// makes unnecessary.
 type SegmentInfo struct {
 	Name                         string
 	Bytes                        int64
@@ -53,13 +55,13 @@ func inspect(dir string, fsys vfs.FS, all bool) (*Report, error) {
 		}
 		report.Snapshots = append(report.Snapshots, *info)
 	}
+	for _, ref := range m.Segments {
+		report.Segments = append(report.Segments, SegmentInfo{Name: segmentName(ref.Seq), Bytes: sizeOf(fsys, filepath.Join(dir, segmentName(ref.Seq)))})
+	}
 	s := &scan{fs: fsys, dir: dir, manifest: m.clone(), rec: &Recovered{fs: fsys, dir: dir}, all: all, visit: report.visit}
 	err = s.run()
 	report.Header, report.Torn = s.rec.Header, s.rec.Torn
 	report.LastPlanned, report.LastPrepared, report.LastCommitted = s.rec.LastPlanned, s.rec.LastPrepared, s.rec.LastCommitted
-	for i := range report.Segments {
-		report.Segments[i].Bytes = sizeOf(fsys, filepath.Join(dir, report.Segments[i].Name))
-	}
 	if err != nil && !report.has(err) {
 		return report, report.note(err)
 	}
@@ -95,10 +97,8 @@ func (r *Report) has(err error) bool {
 // visit counts a record of a segment.
 func (r *Report) visit(path string, rec *record) error {
 	name := filepath.Base(path)
-	if n := len(r.Segments); n == 0 || r.Segments[n-1].Name != name {
-		r.Segments = append(r.Segments, SegmentInfo{Name: name})
-	}
-	seg := &r.Segments[len(r.Segments)-1]
+	i := slices.IndexFunc(r.Segments, func(s SegmentInfo) bool { return s.Name == name })
+	seg := &r.Segments[i]
 	switch {
 	case rec.planned != nil:
 		seg.Planned++
