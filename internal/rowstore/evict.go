@@ -170,9 +170,9 @@ func (t *Table) hashesOf(ids []rowID) rowHashes {
 	for from := 0; from < len(ids); from += vector.Size {
 		to := min(from+vector.Size, len(ids))
 		c := t.gather(&t.keyBuf, t.pointers(ids[from:to]), t.spec.NKey)
-		vector.HashRows(c, columns(t.spec.NKey), h.key[from:to])
+		t.hashRows(c, t.spec.NKey, h.key[from:to])
 		if t.linked {
-			vector.HashRows(c, columns(t.spec.NPrefix), h.prefix[from:to])
+			t.hashRows(c, t.spec.NPrefix, h.prefix[from:to])
 		}
 	}
 	return h

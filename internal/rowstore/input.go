@@ -18,15 +18,6 @@ type input struct {
 	prefixHash []uint64
 }
 
-// columns returns the first n column numbers.
-func columns(n int) []int {
-	out := make([]int, n)
-	for i := range out {
-		out[i] = i
-	}
-	return out
-}
-
 // read prepares the first ncols columns of c and hashes the key, if they hold it.
 func (t *Table) read(c *vector.Chunk, ncols int) *input {
 	if len(c.Cols) < ncols {
@@ -44,7 +35,7 @@ func (t *Table) read(c *vector.Chunk, ncols int) *input {
 	}
 	if ncols >= t.spec.NKey {
 		in.hash = resize(&t.scratch.hash, c.N)
-		vector.HashRows(c, columns(t.spec.NKey), in.hash)
+		t.hashRows(c, t.spec.NKey, in.hash)
 	}
 	return in
 }
@@ -54,9 +45,19 @@ func (t *Table) readPrefix(c *vector.Chunk, ncols int) *input {
 	in := t.read(c, ncols)
 	if t.linked {
 		in.prefixHash = resize(&t.scratch.prefixHash, c.N)
-		vector.HashRows(c, columns(t.spec.NPrefix), in.prefixHash)
+		t.hashRows(c, t.spec.NPrefix, in.prefixHash)
 	}
 	return in
+}
+
+// hashRows hashes the first ncols columns.
+func (t *Table) hashRows(c *vector.Chunk, ncols int, out []uint64) {
+	vector.HashRows(c, t.columns[:ncols], out)
+	if t.collide != 0 {
+		for i := range out {
+			out[i] &^= t.collide
+		}
+	}
 }
 
 // encode returns StringRefs to the encoding of each value of a nested column.

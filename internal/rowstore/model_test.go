@@ -77,6 +77,14 @@ func (m *model) clone() *model {
 	return &model{m.spec, m.types, slices.Clone(m.rows)}
 }
 
+func columns(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
 // rowBytes is a row's content, bit for bit.
 func rowBytes(c *vector.Chunk, i, ncols int) string {
 	var b []byte
@@ -149,6 +157,8 @@ func newTable(t *testing.T, r *rand.Rand, spec Spec) *Table {
 	if err != nil {
 		t.Fatalf("%+v: %v", spec, err)
 	}
+	// Hashes of which 0, 2, 4 or all bits count: keys share entries, tags and shards.
+	tab.collide = []uint64{0, ^uint64(1<<63 | 1<<50), ^uint64(1<<57 | 1<<56 | 1<<27 | 1<<26), ^uint64(0)}[r.IntN(4)]
 	// Small blocks, so that few rows fill, thin and merge many.
 	tab.blocks.shift = uint(1 + r.IntN(4))
 	tab.blocks.rows = 1 << tab.blocks.shift
@@ -157,7 +167,7 @@ func newTable(t *testing.T, r *rand.Rand, spec Spec) *Table {
 }
 
 func TestModel(t *testing.T) {
-	n := 150
+	n := 100
 	if testing.Short() {
 		n = 30
 	}

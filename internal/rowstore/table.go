@@ -47,11 +47,13 @@ func (s Spec) Validate() error {
 
 // A Table is keyed state. See the package comment. It is not safe for concurrent use.
 type Table struct {
-	spec   Spec
-	lay    layout
-	types  []vector.Type
-	linked bool // prefix rows are linked through the slots: 0 < NPrefix < NKey
-	schema uint64
+	spec  Spec
+	lay   layout
+	types []vector.Type
+	// columns is 0, 1, 2 …: its beginnings are the key's and the prefix's columns.
+	columns []int
+	linked  bool // prefix rows are linked through the slots: 0 < NPrefix < NKey
+	schema  uint64
 
 	mem    extents
 	blocks blockList
@@ -65,6 +67,9 @@ type Table struct {
 	snap snapshot
 	// change caches what Delta and DeltaDigest have gathered, until the next change.
 	change *change
+
+	// collide clears bits of every hash. Tests set it, to make different keys meet in the index.
+	collide uint64
 
 	absent  slot // a row of NULLs, for keys that are not there
 	scratch scratch
@@ -89,7 +94,8 @@ func New(spec Spec) (*Table, error) {
 		return nil, fmt.Errorf("create state table: %w", err)
 	}
 	t := &Table{spec: spec, linked: spec.NPrefix > 0 && spec.NPrefix < spec.NKey, keys: newIndex()}
-	for _, f := range spec.Cols {
+	for i, f := range spec.Cols {
+		t.columns = append(t.columns, i)
 		t.types = append(t.types, f.Type)
 	}
 	t.lay = newLayout(spec.Cols, t.linked)
@@ -115,6 +121,9 @@ func (t *Table) Close() {
 	t.mem.close()
 	*t = Table{}
 }
+
+// Len returns the number of rows.
+func (t *Table) Len() int { return t.keys.n }
 
 // Stats are sizes of a table, in bytes but for Rows.
 type Stats struct {
