@@ -1,0 +1,13 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// commands lists them in the order of --help.
+func (a *app) commands() []*cobra.Command {
+	return []*cobra.Command{
+		a.runCommand(),
+		a.checkCommand(),
+		a.explainCommand(),
+		a.versionCommand(),
+	}
+}

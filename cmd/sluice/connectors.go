@@ -1,0 +1,64 @@
+package main
+
+import (
+	"github.com/sluice-sql/sluice/planner/ddl"
+)
+
+// What each connector can be told in WITH (…). The connectors' own Options say what a value means in
+// detail; here is what a file may say, by name, so that a misspelt option is refused before anything runs.
+
+var optConnector = ddl.OptionSpec{Name: "connector", Kind: ddl.String, Required: true, Doc: "what kind of system it is"}
+
+// csvOptions are refused for other formats.
+var csvOptions = []string{"header", "delimiter", "quote", "escape", "null"}
+
+var fileOptions = []ddl.OptionSpec{
+	optConnector,
+	{Name: "path", Kind: ddl.List, Required: true, Doc: "a path, a list of paths or a glob; relative to the SQL file"},
+	{Name: "format", Kind: ddl.Enum, Enum: []string{"json", "csv", "parquet"}, Doc: "defaults to what the extension says"},
+	{Name: "mode", Kind: ddl.Enum, Enum: []string{"tail", "bounded"}, Doc: "tail waits for more; bounded ends; defaults to bounded with --until-end"},
+	{Name: "on_error", Kind: ddl.Enum, Enum: []string{"dead_letter", "stop"}, Default: "dead_letter", Doc: "what to do with a row that cannot be read"},
+	{Name: "identity", Kind: ddl.Enum, Enum: []string{"inode", "content"}, Default: "inode", Doc: "content accepts a restored copy of a file"},
+	{Name: "max_row_bytes", Kind: ddl.Bytes, Default: "16MiB", Doc: "longer rows are bad rows"},
+	{Name: "header", Kind: ddl.Bool, Default: "true", Doc: "csv: the first line names the columns"},
+	{Name: "delimiter", Kind: ddl.String, Doc: "csv: separates fields"},
+	{Name: "quote", Kind: ddl.String, Doc: "csv: encloses fields"},
+	{Name: "escape", Kind: ddl.String, Doc: "csv: precedes a quote in a quoted field"},
+	{Name: "null", Kind: ddl.String, Doc: "csv: what an unquoted field is when it is NULL"},
+}
+
+var nexmarkOptions = []ddl.OptionSpec{
+	optConnector,
+	{Name: "type", Kind: ddl.Enum, Enum: []string{"person", "auction", "bid"}, Doc: "defaults to the source's name"},
+	{Name: "seed", Kind: ddl.Int, Doc: "selects the stream"},
+	{Name: "events", Kind: ddl.Int, Doc: "how many events of all types there are; 0 means that they never end"},
+	{Name: "rate", Kind: ddl.Int, Doc: "events a second of wall-clock time; 0 means as fast as they are read"},
+	{Name: "event_rate", Kind: ddl.Int, Min: 1, Default: "10000", Doc: "events a second of event time"},
+	{Name: "first_event_at", Kind: ddl.String, Default: "2015-07-15 00:00:00", Doc: "event time of event 0, UTC"},
+	{Name: "hot_auction_ratio", Kind: ddl.Int, Min: 1, Default: "2"},
+	{Name: "hot_sellers_ratio", Kind: ddl.Int, Min: 1, Default: "4"},
+	{Name: "hot_bidders_ratio", Kind: ddl.Int, Min: 1, Default: "4"},
+	{Name: "in_flight_auctions", Kind: ddl.Int, Min: 1, Default: "100"},
+	{Name: "active_people", Kind: ddl.Int, Min: 1, Default: "1000"},
+	{Name: "person_bytes", Kind: ddl.Bytes, Min: 1, Default: "200"},
+	{Name: "auction_bytes", Kind: ddl.Bytes, Min: 1, Default: "500"},
+	{Name: "bid_bytes", Kind: ddl.Bytes, Min: 1, Default: "100"},
+}
+
+var postgresOptions = []ddl.OptionSpec{
+	optConnector,
+	{Name: "table", Kind: ddl.String, Doc: "defaults to the view's name"},
+	{Name: "schema", Kind: ddl.String, Default: "public", Doc: "created if need be"},
+	{Name: "adopt", Kind: ddl.Bool, Default: "false", Doc: "take over a table that has rows"},
+	{Name: "primary_key", Kind: ddl.Bool, Default: "false", Doc: "a PRIMARY KEY, which refuses NULLs in the key"},
+}
+
+var stdoutOptions = []ddl.OptionSpec{
+	optConnector,
+	{Name: "format", Kind: ddl.Enum, Enum: []string{"json", "table"}, Doc: "defaults to table on a terminal and json elsewhere"},
+}
+
+var (
+	sourceConnectors = []string{"file", "nexmark"}
+	sinkConnectors   = []string{"postgres", "stdout"}
+)

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/sluice-sql/sluice/internal/pgcluster"
+	"github.com/sluice-sql/sluice/planner/ddl"
+)
+
+// A database is the Postgres that a command uses: one that the user names, or the embedded cluster, which
+// is started for as long as it is needed.
+type database struct {
+	url string
+	// state is where the embedded cluster lies; cluster is nil for a server of the user's own.
+	state   stateDir
+	cluster *pgcluster.Cluster
+}
+
+// postgresURL picks the connection string: the flag, then SLUICE_POSTGRES; empty means embedded.
+func (a *app) postgresURL(flag string) string {
+	if flag != "" {
+		return flag
+	}
+	u, _ := a.env("SLUICE_POSTGRES")
+	return u
+}
+
+// openDatabase starts the embedded cluster if there is no URL.
+func openDatabase(ctx context.Context, url string, state stateDir) (*database, error) {
+	d := &database{url: url, state: state}
+	if url != "" {
+		return d, nil
+	}
+	c, err := pgcluster.Start(ctx, string(state))
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded PostgreSQL: %w", err)
+	}
+	d.cluster, d.url = c, c.URL()
+	return d, nil
+}
+
+// stopTimeout bounds the shutdown of the embedded cluster. What it cannot finish it finishes alone.
+const stopTimeout = 30 * time.Second
+
+// Close ends the embedded cluster, unless another sluice uses it.
+func (d *database) Close() error {
+	if d == nil || d.cluster == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	return d.cluster.Stop(ctx)
+}
+
+// display is the database as it may be printed.
+func (d *database) display() string {
+	if d.cluster != nil {
+		return "embedded in " + filepath.Join(string(d.state), "postgres")
+	}
+	return ddl.RedactURL(d.url)
+}
+
+// psqlNow is a shell command that reads the database while this process runs; empty if it would have to
+// show a password.
+func (d *database) psqlNow() string {
+	if d.cluster != nil {
+		return d.cluster.PsqlCommand()
+	}
+	if withoutPassword(d.url) != d.url {
+		return ""
+	}
+	return "psql " + shellQuote(d.url)
+}
+
+var dsnPassword = regexp.MustCompile(`(?i)\s*\b(ssl)?password\s*=\s*('(?:[^'\\]|\\.)*'?|\S+)`)
+
+// withoutPassword is a connection string as it may be kept on disk.
+func withoutPassword(dsn string) string {
+	if !strings.Contains(dsn, "://") {
+		return dsnPassword.ReplaceAllString(dsn, "")
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return ""
+	}
+	if _, has := u.User.Password(); has {
+		u.User = url.User(u.User.Username())
+	}
+	if q := u.Query(); q.Has("password") || q.Has("sslpassword") {
+		q.Del("password")
+		q.Del("sslpassword")
+		u.RawQuery = q.Encode()
+	}
+	return u.String()
+}
+
+var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:@=+,%-]+$`)
+
+// shellQuote writes a word as a POSIX shell reads it back.
+func shellQuote(s string) string {
+	if shellSafe.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// maxStdinBytes bounds a pipeline file on standard input.
+const maxStdinBytes = 16 << 20
+
+func readAll(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxStdinBytes+1))
+	if err == nil && len(b) > maxStdinBytes {
+		err = errors.New("it has more than 16 MiB")
+	}
+	return b, err
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/sluice-sql/sluice/internal/duck"
+	"github.com/sluice-sql/sluice/internal/term"
+	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/planner/ddl"
+	"github.com/sluice-sql/sluice/sinks/postgres"
+)
+
+// A place is where a pipeline runs.
+type place struct {
+	dir pipelineDir
+	// db may be nil when no view goes to Postgres.
+	db *database
+	// out is where views without a table go; nil discards them, as under a daemon.
+	out *term.Stream
+	// notes gets what is not data, dead letters for example.
+	notes io.Writer
+	log   *slog.Logger
+}
+
+// An engine is an open pipeline with everything that it reads and writes.
+type engine struct {
+	*microbatch.Pipeline
+	warnings []string
+
+	dir     pipelineDir
+	sources map[string]microbatch.Source
+	sinks   []microbatch.BoundSink
+}
+
+// open takes the pipeline over, settles what its last engine left, and then records what runs, so that
+// verify and replay can find it.
+func (l *loaded) open(ctx context.Context, p place) (_ *engine, err error) {
+	e := &engine{dir: p.dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.Close())
+		}
+	}()
+	if err := os.MkdirAll(p.dir.tempDir(), 0o700); err != nil {
+		return nil, fmt.Errorf("create the pipeline's directory: %w", err)
+	}
+	if e.sources, err = l.openSources(); err != nil {
+		return nil, err
+	}
+	pg, err := l.openSinks(e, p)
+	if err != nil {
+		return nil, err
+	}
+	if e.Pipeline, err = microbatch.Open(ctx, l.config(p, e.sources, e.sinks)); err != nil {
+		return nil, err
+	}
+	if pg != nil {
+		e.warnings = pg.Warnings()
+	}
+	// Only now: a file that was refused must not replace the one that the log belongs to.
+	return e, p.dir.save(l.Text, l.record(p))
+}
+
+// openSinks constructs one sink a system.
+func (l *loaded) openSinks(e *engine, p place) (pg *postgres.Sink, err error) {
+	if targets := l.targets(toPostgres); len(targets) > 0 {
+		if pg, err = postgres.New(postgres.Options{URL: p.db.url}); err != nil {
+			return nil, err
+		}
+		e.sinks = append(e.sinks, microbatch.BoundSink{Sink: pg, Targets: targets})
+	}
+	if targets := l.targets(toStdout); len(targets) > 0 && p.out != nil {
+		out, err := newStdout(p)
+		if err != nil {
+			return nil, err
+		}
+		e.sinks = append(e.sinks, microbatch.BoundSink{Sink: out, Targets: targets, Ephemeral: true})
+	}
+	return pg, nil
+}
+
+func (l *loaded) config(p place, sources map[string]microbatch.Source, sinks []microbatch.BoundSink) microbatch.Config {
+	return microbatch.Config{
+		Name: l.Name, Plan: l.plan, Sources: sources, Sinks: sinks, LogDir: p.dir.logDir(), TempDir: p.dir.tempDir(),
+		TriggerInterval: l.settings.Duration(ddl.TriggerInterval), MaxBatchRows: l.settings.Int(ddl.MaxBatchRows),
+		MaxBatchBytes: l.settings.Bytes(ddl.MaxBatchBytes), MemoryLimit: ddl.FormatBytes(l.settings.Bytes(ddl.MemoryLimit)),
+		SnapshotLogBytes: l.settings.Bytes(ddl.SnapshotLogBytes), KeepSnapshots: int(l.settings.Int(ddl.KeepSnapshots)),
+		UntilEnd: l.UntilEnd, Logger: p.log, DuckDBVersion: duck.Version(),
+	}
+}
+
+func (l *loaded) record(p place) record {
+	r := record{Name: l.Name, File: l.File, BaseDir: l.BaseDir, UntilEnd: l.UntilEnd, Settings: l.Settings,
+		StartedAt: time.Now().UTC(), CreatedAt: time.Now().UTC(), Version: version()}
+	if p.db != nil {
+		r.StateDir = string(p.db.state)
+		if p.db.cluster == nil {
+			r.Postgres = withoutPassword(p.db.url)
+		}
+	}
+	return r
+}
+
+// Close releases everything; Run has returned.
+func (e *engine) Close() error {
+	var errs []error
+	if e.Pipeline != nil {
+		errs = append(errs, e.Pipeline.Close())
+	}
+	for _, s := range e.sinks {
+		errs = append(errs, s.Sink.Close())
+	}
+	errs = append(errs, closeSources(e.sources), os.RemoveAll(e.dir.tempDir()))
+	return errors.Join(errs...)
+}

@@ -1,0 +1,316 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/planner"
+	"github.com/sluice-sql/sluice/planner/ddl"
+	"github.com/sluice-sql/sluice/sources/file"
+	"github.com/sluice-sql/sluice/sources/nexmark"
+)
+
+// A sourceBinding is a declared source with its checked options.
+type sourceBinding struct {
+	planner.Source
+	connector string
+	// endless says that it has no end, and why.
+	endless string
+	open    func() (microbatch.Source, error)
+}
+
+// sinkKind is a system that views can go to.
+type sinkKind int
+
+const (
+	toPostgres sinkKind = iota
+	toStdout
+)
+
+// A sinkBinding is a view with where it goes and the checked options.
+type sinkBinding struct {
+	planner.Sink
+	kind    sinkKind
+	output  planner.Output
+	options map[string]string
+}
+
+// bind goes from connector names to constructors. The error is ddl.Errors.
+func (l *loaded) bind() error {
+	var problems []error
+	for _, src := range l.plan.Sources {
+		b, err := l.bindSource(src)
+		problems = append(problems, err)
+		l.sources = append(l.sources, b)
+	}
+	for _, sink := range l.plan.Sinks {
+		b, err := l.bindSink(sink)
+		problems = append(problems, err)
+		l.sinks = append(l.sinks, b)
+	}
+	problems = append(problems, l.checkDuplicates())
+	return ddl.Join(problems...)
+}
+
+// bindSource is the one switch from a source's connector to its constructor.
+func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
+	b = sourceBinding{Source: src}
+	v, err := checkSource(src.Decl)
+	if err != nil {
+		return b, err
+	}
+	b.connector = v.String("connector")
+	switch b.connector {
+	case "file":
+		o := l.fileOptions(src, v)
+		if o.Mode != "bounded" {
+			b.endless = "its mode is 'tail'"
+		}
+		b.open = func() (microbatch.Source, error) { return file.New(o) }
+		return b, l.positioned(src.Decl, o.Validate())
+	case "nexmark":
+		o, err := nexmarkOptionsOf(src, v)
+		if err != nil {
+			return b, err
+		}
+		if o.Events == 0 {
+			b.endless = "it has no option events"
+		}
+		b.open = func() (microbatch.Source, error) { return nexmark.New(o) }
+		return b, l.positioned(src.Decl, o.Validate())
+	}
+	panic("sluice: connector " + b.connector + " was checked and is not known")
+}
+
+// bindSink is the one switch from a sink's connector to what it writes to; open in engine.go constructs it.
+func (l *loaded) bindSink(sink planner.Sink) (b sinkBinding, err error) {
+	b = sinkBinding{Sink: sink, options: map[string]string{}}
+	for _, o := range l.plan.Program.Outputs {
+		if o.Name == sink.View {
+			b.output = o
+		}
+	}
+	if sink.Decl == nil {
+		if l.unnamed(sink.View) {
+			b.kind = toStdout
+		}
+		return b, nil
+	}
+	v, err := checkSink(sink.Decl)
+	if err != nil {
+		return b, err
+	}
+	if v.String("connector") == "stdout" {
+		b.kind = toStdout
+	}
+	for _, o := range sink.Decl.With.Items {
+		if o.Key.Name == "connector" {
+			continue
+		}
+		b.options[o.Key.Name] = o.Value
+		if o.Key.Name == "adopt" || o.Key.Name == "primary_key" {
+			b.options[o.Key.Name] = strconv.FormatBool(v.Bool(o.Key.Name))
+		}
+		if o.Key.Name == "format" {
+			b.options["format"] = v.String("format")
+		}
+	}
+	return b, nil
+}
+
+// unnamed says that a view is a SELECT without a CREATE: its rows are to be seen at once.
+func (l *loaded) unnamed(view string) bool {
+	return view == "query" && slices.ContainsFunc(l.file.Statements, func(s ddl.Statement) bool {
+		_, ok := s.(*ddl.Query)
+		return ok
+	})
+}
+
+// checkOptions checks the options of sources and sinks of a file that has no plan.
+func (l *loaded) checkOptions() error {
+	var problems []error
+	for _, st := range l.file.Statements {
+		var err error
+		switch st := st.(type) {
+		case *ddl.Source:
+			_, err = checkSource(st)
+		case *ddl.Sink:
+			_, err = checkSink(st)
+		}
+		problems = append(problems, err)
+	}
+	return ddl.Join(problems...)
+}
+
+func checkSource(src *ddl.Source) (ddl.Values, error) {
+	return checkConnector(src.With, "source "+src.Name.Name, sourceConnectors, map[string][]ddl.OptionSpec{"file": fileOptions, "nexmark": nexmarkOptions})
+}
+
+func checkSink(sink *ddl.Sink) (ddl.Values, error) {
+	return checkConnector(sink.With, "sink "+sink.Name.Name, sinkConnectors, map[string][]ddl.OptionSpec{"postgres": postgresOptions, "stdout": stdoutOptions})
+}
+
+func checkConnector(with ddl.Options, what string, known []string, specs map[string][]ddl.OptionSpec) (ddl.Values, error) {
+	name, given := with.Get("connector")
+	if !given {
+		return ddl.Values{}, with.Errorf("connector", "%s names no connector", what).
+			WithHint("add connector = '%s'", strings.Join(known, "' or '"))
+	}
+	list, ok := specs[name]
+	if !ok {
+		err := with.Errorf("connector", "connector %q of %s is not known", name, what)
+		if best := ddl.Suggest(name, known); best != "" {
+			return ddl.Values{}, err.WithHint("did you mean '%s'?", best)
+		}
+		return ddl.Values{}, err.WithHint("the connectors are '%s'", strings.Join(known, "', '"))
+	}
+	return ddl.Check(with, fmt.Sprintf("connector %q", name), list)
+}
+
+func (l *loaded) fileOptions(src planner.Source, v ddl.Values) file.Options {
+	o := file.Options{
+		Name: src.Name, Columns: src.Columns, BaseDir: l.BaseDir,
+		Format: v.String("format"), Mode: v.String("mode"), OnError: v.String("on_error"), Identity: v.String("identity"),
+		MaxRowBytes: v.Bytes("max_row_bytes"),
+		CSV: file.CSVOptions{NoHeader: !v.Bool("header"), Delimiter: v.String("delimiter"), Quote: v.String("quote"),
+			Escape: v.String("escape"), NullString: v.String("null")},
+	}
+	path, _ := src.Decl.With.Lookup("path")
+	o.Path = path.Value
+	if path.Form == ddl.ListValue {
+		doc, err := json.Marshal(path.List)
+		if err != nil {
+			panic("sluice: a list of strings cannot be encoded: " + err.Error())
+		}
+		o.Path = string(doc)
+	}
+	if o.Mode == "" && l.UntilEnd {
+		o.Mode = "bounded"
+	}
+	return o
+}
+
+func nexmarkOptionsOf(src planner.Source, v ddl.Values) (nexmark.Options, error) {
+	o := nexmark.Options{
+		Name: src.Name, Columns: src.Columns, Type: v.String("type"), Seed: uint64(v.Int("seed")), Events: v.Int("events"),
+		Rate: float64(v.Int("rate")), EventRate: v.Int("event_rate"),
+		HotAuctionRatio: v.Int("hot_auction_ratio"), HotSellersRatio: v.Int("hot_sellers_ratio"), HotBiddersRatio: v.Int("hot_bidders_ratio"),
+		InFlightAuctions: v.Int("in_flight_auctions"), ActivePeople: v.Int("active_people"),
+		PersonBytes: v.Bytes("person_bytes"), AuctionBytes: v.Bytes("auction_bytes"), BidBytes: v.Bytes("bid_bytes"),
+	}
+	for _, layout := range []string{time.DateTime, time.RFC3339Nano, "2006-01-02 15:04:05.999999", time.DateOnly} {
+		if at, err := time.Parse(layout, v.String("first_event_at")); err == nil {
+			o.FirstEventAt = at.UTC()
+			return o, nil
+		}
+	}
+	return o, v.Errorf("first_event_at", "option \"first_event_at\" is %q, not a time", v.String("first_event_at")).
+		WithHint("write it as '2015-07-15 00:00:00'")
+}
+
+var namesColumn = regexp.MustCompile(`(?:^|\W)column "?([^" ]+)"?`)
+
+// positioned turns a constructor's errors into errors at the option or column that each is about.
+func (l *loaded) positioned(src *ddl.Source, err error) error {
+	if err == nil {
+		return nil
+	}
+	var many interface{ Unwrap() []error }
+	if errors.As(err, &many) {
+		var out []error
+		for _, e := range many.Unwrap() {
+			out = append(out, l.positioned(src, e))
+		}
+		return ddl.Join(out...)
+	}
+	message, hint, hinted := strings.Cut(err.Error(), "\nHint: ")
+	e := src.With.Errorf("path", "%s", message)
+	if word, _, ok := strings.Cut(message, " = "); ok {
+		if _, given := src.With.Lookup(word); given {
+			e = src.With.Errorf(word, "%s", message)
+		}
+	} else if m := namesColumn.FindStringSubmatch(message); m != nil {
+		for _, c := range src.Columns {
+			if c.Name.Name == m[1] {
+				e = l.file.Errorf(c.Span, "%s", message)
+			}
+		}
+	}
+	if hinted {
+		e = e.WithHint("%s", hint)
+	}
+	return e
+}
+
+// checkDuplicates refuses a view that goes to one system twice: a sink tells its outputs apart by the view.
+func (l *loaded) checkDuplicates() error {
+	var problems []error
+	for i, b := range l.sinks {
+		for _, other := range l.sinks[:i] {
+			if b.Decl != nil && other.View == b.View && other.kind == b.kind {
+				problems = append(problems, l.file.Errorf(b.Decl.Name.Span, "view %q goes to the same place as sink %q", b.View, other.Name).
+					WithHint("make a second view: CREATE MATERIALIZED VIEW %s_2 AS FROM %s", b.View, b.View))
+			}
+		}
+	}
+	return ddl.Join(problems...)
+}
+
+// targets lists the views that go to one system.
+func (l *loaded) targets(kind sinkKind) []microbatch.Target {
+	var out []microbatch.Target
+	for _, b := range l.sinks {
+		if b.kind == kind {
+			out = append(out, microbatch.Target{Output: b.output, Options: b.options})
+		}
+	}
+	return out
+}
+
+// tables names the Postgres tables, as psql wants them.
+func (l *loaded) tables() []string {
+	var out []string
+	for _, t := range l.targets(toPostgres) {
+		table, schema := t.Options["table"], t.Options["schema"]
+		if table == "" {
+			table = t.Output.Name
+		}
+		name := vector.QuoteIdent(table)
+		if schema != "" && schema != "public" {
+			name = vector.QuoteIdent(schema) + "." + name
+		}
+		out = append(out, name)
+	}
+	return out
+}
+
+// openSources constructs every source.
+func (l *loaded) openSources() (map[string]microbatch.Source, error) {
+	out := map[string]microbatch.Source{}
+	for _, b := range l.sources {
+		s, err := b.open()
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("open source %q: %w", b.Name, err), closeSources(out))
+		}
+		out[b.Name] = s
+	}
+	return out, nil
+}
+
+func closeSources(sources map[string]microbatch.Source) error {
+	var errs []error
+	for name, s := range sources {
+		if err := s.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("close source %q: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
