@@ -2,7 +2,7 @@
 CREATE SOURCE bid (
   auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, url VARCHAR, date_time TIMESTAMP, extra VARCHAR,
   WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds'
-) WITH (connector = 'nexmark', type = 'bid', events = 20000);
+) WITH (connector = 'nexmark', type = 'bid', events = 20000, event_rate = 500);
 
 CREATE MATERIALIZED VIEW per_auction AS
 SELECT window_start, auction, count(*) AS bids, sum(price) AS turnover, max(price) AS highest

@@ -1,0 +1,67 @@
+# make help lists what there is. CI runs .ci/run, which calls `make check test`.
+
+GO ?= go
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+TOOL := $(GO) tool -modfile=tools/go.mod
+
+# How long each fuzz target runs under `make fuzz`, and how long `make soak` goes on.
+FUZZTIME ?= 20s
+SOAKTIME ?= 10m
+# Runs per measurement of `make bench`; the median counts.
+RUNS ?= 5
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: needs-compiler ## build bin/sluice
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/sluice ./cmd/sluice
+
+.PHONY: check
+check: needs-compiler ## gofmt, go vet, staticcheck, import rules, shell syntax
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not formatted; run gofmt -w on:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+	$(GO) test -count=1 ./internal/layers
+	@for f in .ci/run scripts/*.sh testdata/*.sh; do bash -n $$f; done
+
+.PHONY: test
+test: needs-compiler needs-postgres ## run every test; installs Debian's postgresql if there is none
+	$(GO) test -timeout 12m ./...
+
+.PHONY: test-race
+test-race: needs-compiler needs-postgres ## run every test under the race detector
+	$(GO) test -race -timeout 40m ./...
+
+.PHONY: fuzz
+fuzz: needs-compiler ## fuzz each target for FUZZTIME (default 20s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: soak
+soak: build needs-postgres ## kill and resume the engine for SOAKTIME (default 10m), verify after each
+	scripts/soak.sh $(SOAKTIME)
+
+.PHONY: bench
+bench: build needs-postgres ## measure against one-shot DuckDB, RUNS times (default 5)
+	$(GO) run -ldflags '$(LDFLAGS)' ./bench -runs $(RUNS) -sluice bin/sluice
+
+.PHONY: demo
+demo: build needs-postgres ## real flights into Postgres, killed half-way, resumed, proved
+	@scripts/demo.sh
+
+.PHONY: clean
+clean: ## remove what the targets above made, downloads included
+	rm -rf bin .cache
+
+.PHONY: needs-compiler needs-postgres
+needs-compiler:
+	@scripts/needs.sh compiler
+needs-postgres:
+	@scripts/needs.sh postgres
