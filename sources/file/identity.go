@@ -53,7 +53,7 @@ func (s *Source) changed(m mark, found string) error {
 
 // checkInfo compares what a stat tells with a mark.
 func (s *Source) checkInfo(m mark, size int64, inode uint64) error {
-	if m.offset == 0 || s.opt.Format == "parquet" {
+	if m.offset == 0 {
 		return nil
 	}
 	if size < m.offset {

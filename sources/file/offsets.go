@@ -16,13 +16,13 @@ const (
 type mark struct {
 	path   string
 	offset int64
-	id     string // identity at that offset; empty at offset 0
+	id     string // identity at that offset; empty when nothing was read
 }
 
 // encodeMarks writes the offsets document. Files at the end that were not read from are left out: they
 // are discovered anew.
 func encodeMarks(marks []mark) json.RawMessage {
-	for len(marks) > 0 && marks[len(marks)-1].offset == 0 {
+	for len(marks) > 0 && marks[len(marks)-1].id == "" {
 		marks = marks[:len(marks)-1]
 	}
 	out := append(make([]byte, 0, 32+48*len(marks)), `{"v":1,"files":[`...)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -28,6 +29,7 @@ type Source struct {
 	cacheMarks []mark
 
 	json       *decode.JSON
+	pq         *parquet // opened when first needed
 	buf        []byte
 	blockBytes int
 }
@@ -47,12 +49,23 @@ func New(opt Options) (*Source, error) {
 		if err := s.tryHeader(); err != nil {
 			return nil, err
 		}
+	case "parquet":
+		if err := s.tryParquet(); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
 	}
 	return s, nil
 }
 
 // Close implements microbatch.Source.
-func (s *Source) Close() error { return nil }
+func (s *Source) Close() error {
+	if s.pq == nil {
+		return nil
+	}
+	err := s.pq.close()
+	s.pq = nil
+	return err
+}
 
 // Ack implements microbatch.Source: files need no acknowledgement.
 func (s *Source) Ack(context.Context, json.RawMessage) error { return nil }
@@ -92,7 +105,7 @@ func (s *Source) Poll(ctx context.Context, from json.RawMessage, lim microbatch.
 		if err := p.run(ctx); err != nil {
 			return nil, err
 		}
-		if p.bytes > 0 || fresh || s.opt.Mode == "bounded" {
+		if p.moved || fresh || s.opt.Mode == "bounded" {
 			return p.rows(from), nil
 		}
 		fresh, marks = true, p.marks
@@ -104,8 +117,8 @@ func (s *Source) Poll(ctx context.Context, from json.RawMessage, lim microbatch.
 func (s *Source) checkKnown(marks []mark) error {
 	for _, m := range marks {
 		f := s.list.byKey[m.path]
-		if f == nil || m.offset == 0 {
-			continue
+		if f == nil || m.offset == 0 || s.opt.Format == "parquet" {
+			continue // a Parquet file is checked when it is opened
 		}
 		if err := s.checkInfo(m, f.size, f.inode); err != nil {
 			return err
@@ -142,6 +155,7 @@ type poll struct {
 
 	bad       []microbatch.BadRow
 	bytes     int64
+	moved     bool // some offset moved
 	limited   bool
 	remaining int64
 }
@@ -162,6 +176,12 @@ func (p *poll) run(ctx context.Context) error {
 	}
 	for i := range p.marks {
 		f := p.s.list.byKey[p.marks[i].path]
+		if p.s.opt.Format == "parquet" {
+			if err := p.parquetNext(ctx, i, f); err != nil {
+				return err
+			}
+			continue
+		}
 		if f == nil || f.size <= p.marks[i].offset {
 			continue
 		}
@@ -176,6 +196,24 @@ func (p *poll) run(ctx context.Context) error {
 		p.remaining += f.size - p.marks[i].offset
 	}
 	return nil
+}
+
+// parquetNext reads a Parquet file that is not finished, unless a limit has been reached.
+func (p *poll) parquetNext(ctx context.Context, i int, f *found) error {
+	switch m := p.marks[i]; {
+	case strings.HasSuffix(m.id, doneMark):
+		return nil
+	case f == nil && m.offset > 0:
+		return p.s.changed(m, "it has vanished before it was read to its end")
+	case f == nil:
+		return nil
+	case p.limited:
+		p.remaining += f.size
+		return nil
+	}
+	left, err := p.parquetFile(ctx, i, f)
+	p.remaining += left
+	return err
 }
 
 // file reads what is new in one file.
@@ -209,7 +247,7 @@ func (p *poll) file(ordinal int, info *found) error {
 	p.bad = append(p.bad, sc.bad...)
 	p.limited = p.b.Full() || p.lim.MaxBytes > 0 && p.bytes >= p.lim.MaxBytes
 	if end > m.offset {
-		m.offset = end
+		m.offset, p.moved = end, true
 		if m.id, err = identity(f, inodeOf2(f), end); err != nil {
 			return s.changed(*m, "it was truncated while being read")
 		}
@@ -227,10 +265,10 @@ func (p *poll) rows(from json.RawMessage) *microbatch.Rows {
 		More: p.limited && p.remaining > 0, RemainingBytes: p.remaining, RemainingRows: -1,
 	}
 	r.Done = p.s.opt.Mode == "bounded" && p.remaining == 0
-	for len(p.marks) > 0 && p.marks[len(p.marks)-1].offset == 0 {
+	for len(p.marks) > 0 && p.marks[len(p.marks)-1].id == "" {
 		p.marks = p.marks[:len(p.marks)-1]
 	}
-	if p.bytes > 0 {
+	if p.moved {
 		r.To = encodeMarks(p.marks)
 	}
 	p.s.cacheDoc, p.s.cacheMarks = r.To, p.marks
@@ -259,14 +297,21 @@ func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatc
 				return nil, fmt.Errorf("source %s: file %d is %s at the start of the range and %s at its end: the offsets do not belong together", s.opt.Name, i, start[i].path, m.path)
 			}
 		}
-		if m.offset > first {
-			bad, err := s.readFile(b, i, first, m)
-			if err != nil {
+		if m.offset == first {
+			continue
+		}
+		if s.opt.Format == "parquet" {
+			if err := s.readParquet(ctx, b, i, first, m, r); err != nil {
 				return nil, err
 			}
-			r.Bad = append(r.Bad, bad...)
-			r.Bytes += m.offset - first
+			continue
 		}
+		bad, err := s.readFile(b, i, first, m)
+		if err != nil {
+			return nil, err
+		}
+		r.Bad = append(r.Bad, bad...)
+		r.Bytes += m.offset - first
 	}
 	r.Chunks, r.Count = b.Finish(), b.Rows()
 	return r, nil
