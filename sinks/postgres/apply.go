@@ -92,13 +92,13 @@ func (a *applier) upsert(ctx context.Context, tx pgx.Tx) (lost bool, err error) 
 	}
 	arbiter, order := "(true)", "" // the unique index that keeps an ungrouped aggregate to one row
 	if len(a.output.Key) > 0 {
-		arbiter = strings.Join(a.names("", a.output.Key...), ", ")
-		order = " ORDER BY " + strings.Join(a.names("s.", a.output.Key...), ", ")
+		arbiter = strings.Join(a.namesOf("", a.output.Key), ", ")
+		order = " ORDER BY " + strings.Join(a.namesOf("s.", a.output.Key), ", ")
 	}
 	action, want := "DO NOTHING", int64(-1)
 	if values := a.values(); len(values) > 0 {
 		var sets []string
-		for _, name := range a.names("", values...) {
+		for _, name := range a.namesOf("", values) {
 			sets = append(sets, name+" = excluded."+name)
 		}
 		action, want = "DO UPDATE SET "+strings.Join(sets, ", "), a.plus
@@ -127,7 +127,7 @@ func (a *applier) deletes(ctx context.Context, tx pgx.Tx) ([]deletion, error) {
 	key := a.output.Key
 	patterns := []string{"0::bigint"}
 	if a.nullKeys {
-		for bit, name := range a.names("s.", key...) {
+		for bit, name := range a.namesOf("s.", key) {
 			patterns = append(patterns, fmt.Sprintf("CASE WHEN %s IS NULL THEN %d ELSE 0 END", name, int64(1)<<bit))
 		}
 	}
@@ -139,7 +139,7 @@ func (a *applier) deletes(ctx context.Context, tx pgx.Tx) ([]deletion, error) {
 	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (d deletion, err error) {
 		var nulls int64
 		err = r.Scan(&nulls, &d.rows)
-		for bit, name := range a.names("", key...) {
+		for bit, name := range a.namesOf("", key) {
 			if nulls&(1<<bit) != 0 {
 				d.match += " AND t." + name + " IS NULL AND s." + name + " IS NULL"
 			} else {

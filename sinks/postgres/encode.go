@@ -195,22 +195,10 @@ func (e *encoder) blank(i int) {
 	clear(b[4 : 4+be.Uint32(b)])
 }
 
-// normalInterval is DuckDB's Interval::Normalize: days of 24 hours, months of 30 days.
+// normalInterval is how DuckDB compares intervals: whole days of the microseconds count as days, and 30
+// days as a month. (Postgres goes further and holds '1 day -1 second' equal to '23:59:59'.)
 func normalInterval(months, days int32, micros int64) (int64, int64, int64) {
 	const dayMicros = 24 * 3600 * 1_000_000
 	d := int64(days) + micros/dayMicros
-	m := int64(months) + d/30
-	d, micros = d%30, micros%dayMicros
-	// One representation each: all parts with the sign of the whole.
-	if micros < 0 && (m > 0 || d > 0) {
-		micros, d = micros+dayMicros, d-1
-	} else if micros > 0 && (m < 0 || d < 0) {
-		micros, d = micros-dayMicros, d+1
-	}
-	if d < 0 && m > 0 {
-		d, m = d+30, m-1
-	} else if d > 0 && m < 0 {
-		d, m = d-30, m+1
-	}
-	return m, d, micros
+	return int64(months) + d/30, d % 30, micros % dayMicros
 }

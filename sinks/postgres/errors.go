@@ -122,6 +122,8 @@ func (e *serverError) hint() string {
 		return "a value does not fit the target's type: filter it or cast the column in the query"
 	case "42501":
 		return "grant the missing privilege to the user of the connection string, or use another user"
+	case "54000":
+		return "nothing was lost: if a key is too long for an index (about 2,700 bytes), group by a hash such as md5(column) instead"
 	case "57014":
 		return "the statement took longer than the statement timeout: use smaller batches (max_batch_rows)"
 	case "42P01", "42703", "42804":

@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"slices"
 	"sort"
@@ -20,7 +21,11 @@ import (
 	"github.com/sluice-sql/sluice/sinks/internal/valuetext"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	// A check here is several transactions, not a function call. -rapid.checks overrides it.
+	_ = flag.Set("rapid.checks", "15")
+	pgtest.Main(m)
+}
 
 // engine is what microbatch does with a sink and a log, a call at a time.
 type engine struct {
@@ -167,21 +172,22 @@ func chunksOf(t testing.TB, o planner.Output, rows []row) []*vector.Chunk {
 }
 
 // snapshot reads an output back as sorted rows of text, with the weight first.
-func (e *engine) snapshot(output int) []string {
+func (e *engine) snapshot(output int) []string { return e.snapshots()[output] }
+
+func (e *engine) snapshots() [][]string {
 	e.t.Helper()
-	var out []string
+	out := make([][]string, len(e.outputs))
 	var w valuetext.Writer
 	err := e.sink.ReadSnapshot(e.t.Context(), "p", e.outputs, func(_ microbatch.Ledger, i int, c *vector.Chunk) error {
-		if i != output {
-			return nil
-		}
-		out = append(out, texts(&w, c)...)
+		out[i] = append(out[i], texts(&w, c)...)
 		return nil
 	})
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	sort.Strings(out)
+	for i := range out {
+		sort.Strings(out[i])
+	}
 	return out
 }
 

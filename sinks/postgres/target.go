@@ -89,8 +89,8 @@ func newTarget(pipeline string, t microbatch.Target) (*target, error) {
 		if err == nil {
 			err = checkName("column", f.Name)
 		}
-		if err == nil && m.lossy && isKey(t.Output, i) {
-			err = fmt.Errorf("the key has type %s, and Postgres keeps microseconds, so two keys could become one\nHint: cast it in the query, e.g. %s::TIMESTAMP", f.Type, vector.QuoteIdent(f.Name))
+		if err == nil && isKey(t.Output, i) && !keyable(f.Type) {
+			err = fmt.Errorf("the key has type %s, and Postgres holds values equal that DuckDB tells apart\nHint: cast it in the query, e.g. %s::VARCHAR, or ::TIMESTAMP for a time in nanoseconds", f.Type, vector.QuoteIdent(f.Name))
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("column %s: %w", f.Name, err))
@@ -102,6 +102,21 @@ func newTarget(pipeline string, t microbatch.Target) (*target, error) {
 	}
 	out.enc = newEncoder(out)
 	return out, nil
+}
+
+// keyable reports whether Postgres tells all values of the type apart: it does not keep nanoseconds nor the
+// order of a MAP, and '1 day -1 second' equals '23:59:59' there.
+func keyable(t vector.Type) bool {
+	switch t.Kind {
+	case vector.TimestampNS, vector.TimeNS, vector.Interval, vector.Map:
+		return false
+	}
+	for _, c := range t.ChildTypes() {
+		if !keyable(c) {
+			return false
+		}
+	}
+	return true
 }
 
 func isKey(o planner.Output, col int) bool {
@@ -138,23 +153,27 @@ func (t *target) stagingTable() string {
 
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 
-// names returns the quoted names of all columns, or of the given ones.
-func (t *target) names(prefix string, cols ...int) []string {
-	if cols == nil {
-		for i := range t.columns {
-			cols = append(cols, i)
-		}
+// names returns the quoted names of all columns.
+func (t *target) names(prefix string) []string {
+	out := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		out[i] = prefix + quote(c.name)
 	}
-	out := make([]string, len(cols))
+	return out
+}
+
+// namesOf returns the quoted names of the columns with these indexes.
+func (t *target) namesOf(prefix string, cols []int) []string {
+	all, out := t.names(prefix), make([]string, len(cols))
 	for k, i := range cols {
-		out[k] = prefix + quote(t.columns[i].name)
+		out[k] = all[i]
 	}
 	return out
 }
 
 // values returns the columns that are not in the key.
 func (t *target) values() []int {
-	out := []int{}
+	var out []int
 	for i := range t.columns {
 		if !isKey(t.output, i) {
 			out = append(out, i)
@@ -189,7 +208,7 @@ func (t *target) create(ctx context.Context, tx pgx.Tx, version int) error {
 	switch t.output.Mode {
 	case planner.Upsert:
 		with = fmt.Sprintf(" WITH (fillfactor = %d)", fillFactor)
-		key := strings.Join(t.names("", t.output.Key...), ", ")
+		key := strings.Join(t.namesOf("", t.output.Key), ", ")
 		switch {
 		case len(t.output.Key) == 0:
 			// A constant in a unique index: one row at most.
