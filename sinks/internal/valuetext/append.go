@@ -102,11 +102,11 @@ func (w *Writer) JSON(dst []byte, v *vector.Vector, i int) []byte {
 		return w.mapping(dst, v, i)
 	case vector.Union:
 		tag := int(v.Children[0].U8(i))
-		dst = append(w.quote(append(dst, '{'), []byte(t.Fields[tag].Name)), ':')
+		dst = append(Quote(append(dst, '{'), []byte(t.Fields[tag].Name)), ':')
 		return append(w.JSON(dst, &v.Children[tag+1], i), '}')
 	}
 	w.scratch = w.Text(w.scratch[:0], v, i)
-	return w.quote(dst, w.scratch)
+	return Quote(dst, w.scratch)
 }
 
 func (w *Writer) array(dst []byte, child *vector.Vector, off, n int) []byte {
@@ -128,7 +128,7 @@ func (w *Writer) structure(dst []byte, v *vector.Vector, i int) []byte {
 			dst = append(dst, ',')
 		}
 		if named {
-			dst = append(w.quote(dst, []byte(v.Type.Fields[f].Name)), ':')
+			dst = append(Quote(dst, []byte(v.Type.Fields[f].Name)), ':')
 		}
 		dst = w.JSON(dst, &v.Children[f], i)
 	}
@@ -161,7 +161,7 @@ func (w *Writer) mapping(dst []byte, v *vector.Vector, i int) []byte {
 			dst = append(dst, ',')
 		}
 		w.scratch = w.Text(w.scratch[:0], keys, j)
-		dst = append(w.quote(dst, w.scratch), ':')
+		dst = append(Quote(dst, w.scratch), ':')
 		dst = w.JSON(dst, values, j)
 	}
 	return append(dst, '}')
@@ -171,25 +171,6 @@ const (
 	hexDigits = "0123456789abcdef"
 	upperHex  = "0123456789ABCDEF"
 )
-
-func (w *Writer) quote(dst, s []byte) []byte {
-	dst = append(dst, '"')
-	for k := 0; k < len(s); k++ {
-		switch c := s[k]; {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c == '\n':
-			dst = append(dst, '\\', 'n')
-		case c == '\t':
-			dst = append(dst, '\\', 't')
-		case c < ' ':
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		default:
-			dst = append(dst, c)
-		}
-	}
-	return append(dst, '"')
-}
 
 func appendNumber(dst []byte, v *vector.Vector, i int) []byte {
 	mag, neg := Unscaled(v, i)
@@ -280,4 +261,24 @@ func appendBits(dst, b []byte) []byte {
 		dst = append(dst, '0'+b[1+k/8]>>(7-k%8)&1)
 	}
 	return dst
+}
+
+// Quote appends s, valid UTF-8, as a JSON string.
+func Quote(dst, s []byte) []byte {
+	dst = append(dst, '"')
+	for _, c := range s {
+		switch {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c == '\n':
+			dst = append(dst, '\\', 'n')
+		case c == '\t':
+			dst = append(dst, '\\', 't')
+		case c < ' ':
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return append(dst, '"')
 }
