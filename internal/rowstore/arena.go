@@ -24,6 +24,7 @@ type arena struct {
 	mem   extents
 	free  [numClasses]unsafe.Pointer // lists threaded through the first word of freed memory
 	huge  map[unsafe.Pointer][]byte
+	hugeN int // bytes in huge
 	used  int // bytes in use, rounded to classes
 	waste int // bytes in free lists
 }
@@ -70,6 +71,7 @@ func (a *arena) allocHuge(n int) unsafe.Pointer {
 	p := unsafe.Pointer(unsafe.SliceData(m))
 	a.huge[p] = m
 	a.used += n
+	a.hugeN += n
 	return p
 }
 
@@ -79,6 +81,7 @@ func (a *arena) release(t text) {
 		m := a.huge[t.p]
 		delete(a.huge, t.p)
 		a.used -= len(m)
+		a.hugeN -= len(m)
 		mustUnmap(m)
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/internal/vector/vectortest"
 )
 
 // benchTable returns a table of n rows of a BIGINT or VARCHAR key and three BIGINT partials.
@@ -166,6 +167,32 @@ func BenchmarkRows(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(found), "ns/row")
 	b.ReportMetric(float64(tab.Stats().Bytes)/float64(tab.Len()), "B/row")
+}
+
+// BenchmarkNested updates and reads back rows with a LIST of STRUCT, the costliest kind of column.
+func BenchmarkNested(b *testing.B) {
+	pair := vector.Type{Kind: vector.Struct, Fields: []vector.Field{{Name: "a", Type: vector.Of(vector.Int64)}, {Name: "b", Type: vector.Of(vector.Varchar)}}}
+	tab, err := New(Spec{Name: "l", Cols: []vector.Field{{Name: "k", Type: vector.Of(vector.Int64)}, {Name: "v", Type: vector.ListOf(pair)}}, NKey: 1, EvictColumn: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer tab.Close()
+	r := rand.New(rand.NewPCG(1, 1))
+	c := vectortest.Chunk(r, tab.types, vector.Size, 20)
+	c.Cols[0].Valid = nil
+	for i := range c.N {
+		c.Cols[0].PutI64(i, int64(i))
+	}
+	other := vectortest.Chunk(r, tab.types, vector.Size, 20)
+	other.Cols[0] = c.Cols[0]
+	for b.Loop() {
+		c, other = other, c
+		tab.Get(&vector.Chunk{N: c.N, Cols: c.Cols[:1]})
+		tab.Upsert(c, nil)
+		tab.Delta(nil)
+		tab.Commit()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*vector.Size), "ns/row")
 }
 
 // BenchmarkWindows is the life of a windowed state: each batch inserts rows of later times and evicts as

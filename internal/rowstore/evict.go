@@ -127,9 +127,6 @@ func (t *Table) evict(bound int64, spare uint8) int {
 		invariant("state %q has no column to evict by", t.spec.Name)
 	}
 	t.change = nil
-	if !t.undo.evicted || t.undo.bound < bound {
-		t.undo.evicted, t.undo.bound = true, bound
-	}
 	total := 0
 	var spared []orderEntry
 	for t.order.n > 0 && t.order.at(0).value < bound {
@@ -144,6 +141,10 @@ func (t *Table) evict(bound int64, spare uint8) int {
 	}
 	for _, e := range spared {
 		t.order.push(e)
+	}
+	// A bound that evicts nothing here evicts nothing in a recovered table, and needs no record.
+	if total > 0 && (!t.undo.evicted || t.undo.bound < bound) {
+		t.undo.evicted, t.undo.bound = true, bound
 	}
 	return total
 }

@@ -12,6 +12,16 @@ type buffer struct {
 	data  [][]uint64
 	valid [][]uint64
 	nulls []uint8
+	most  int // rows of the largest chunk so far
+}
+
+// maxKeptRows bounds what one large answer leaves allocated.
+const maxKeptRows = 1 << 16
+
+func (b *buffer) trim() {
+	if b.most > maxKeptRows {
+		*b = buffer{}
+	}
 }
 
 // gather copies the first ncols columns of slots into b's chunk. Texts are not copied: they stay valid
@@ -21,6 +31,7 @@ func (t *Table) gather(b *buffer, ptrs []slot, ncols int) *vector.Chunk {
 		b.data, b.valid = make([][]uint64, ncols), make([][]uint64, ncols)
 		b.nulls = make([]uint8, t.lay.nullsLen)
 	}
+	b.most = max(b.most, len(ptrs))
 	b.chunk = vector.Chunk{N: len(ptrs), Cols: resizeCols(b.chunk.Cols, ncols)}
 	t.collectNulls(b.nulls, ptrs)
 	for k := range ncols {

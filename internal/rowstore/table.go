@@ -151,7 +151,7 @@ func (t *Table) Stats() Stats {
 	if t.linked {
 		s.IndexBytes += int64(t.prefix.mapped)
 	}
-	s.Bytes = int64(t.mem.mapped) + int64(t.arena.mem.mapped) + s.IndexBytes + s.OrderBytes
+	s.Bytes = int64(t.mem.mapped) + int64(t.arena.mem.mapped+t.arena.hugeN) + s.IndexBytes + s.OrderBytes
 	return s
 }
 

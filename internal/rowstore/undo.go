@@ -62,6 +62,7 @@ func (t *Table) Commit() {
 	}
 	t.undo.reset()
 	t.change = nil
+	t.trim()
 	t.compact()
 	t.order.tidy(t)
 }
@@ -101,6 +102,16 @@ func (t *Table) Rollback() {
 	t.releaseTexts(t.undo.texts)
 	t.undo.reset()
 	t.change = nil
+}
+
+// trim lets go of memory that only a large batch needs.
+func (t *Table) trim() {
+	for _, b := range []*buffer{&t.getBuf, &t.rowsBuf, &t.keyBuf} {
+		b.trim()
+	}
+	if max(cap(t.scratch.ptrs), cap(t.scratch.ids), cap(t.scratch.hash)) > 2*maxKeptRows {
+		t.scratch = scratch{}
+	}
 }
 
 func (t *Table) releaseTexts(texts []text) {
