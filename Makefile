@@ -4,8 +4,10 @@ GO ?= go
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -X main.version=$(VERSION)
+# A release is named by its tag; other builds name their commit by themselves. Why the second line: in a
+# checkout that git refuses to read (another owner), stamping the commit would fail the build.
+RELEASE := $(shell git describe --tags --exact-match 2>/dev/null)
+BUILD := -ldflags '-X main.release=$(RELEASE)' $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 TOOL := $(GO) tool -modfile=tools/go.mod
 
 # How long each fuzz target runs under `make fuzz`, and how long `make soak` goes on.
@@ -22,7 +24,7 @@ help: ## list the targets
 
 .PHONY: build
 build: needs-compiler ## build bin/sluice
-	$(GO) build -ldflags '$(LDFLAGS)' -o bin/sluice ./cmd/sluice
+	$(GO) build $(BUILD) -o bin/sluice ./cmd/sluice
 
 .PHONY: check
 check: needs-compiler ## gofmt, go vet, staticcheck, import rules, shell syntax
@@ -50,7 +52,7 @@ soak: build needs-postgres ## kill and resume the engine for SOAKTIME (default 1
 
 .PHONY: bench
 bench: build needs-postgres ## measure against one-shot DuckDB, RUNS times (default 5)
-	$(GO) run -ldflags '$(LDFLAGS)' ./bench -runs $(RUNS) -sluice bin/sluice
+	$(GO) run $(BUILD) ./bench -runs $(RUNS) -sluice bin/sluice
 
 .PHONY: demo
 demo: build needs-postgres ## real flights into Postgres, killed half-way, resumed, proved

@@ -1,0 +1,81 @@
+// Command bench measures what continuity costs: the engine over a file of Nexmark bids into PostgreSQL,
+// exactly once, against one-shot DuckDB answering the same SELECT over the same file.
+//
+//	make bench            # 2 million bids, median of 5 runs
+//	go run ./bench -rows 200000 -runs 1 -sluice bin/sluice
+//
+// The engine is the real binary in a process of its own, on a private PostgreSQL with its default
+// settings, durable writes included. The two sides take turns, so that a noisy neighbour hits both. Every
+// answer is compared with DuckDB's before its time counts.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/sluice-sql/sluice/internal/pgcluster"
+)
+
+type options struct {
+	rows   int64
+	runs   int
+	sluice string
+	cache  string
+	out    string
+}
+
+func main() {
+	var o options
+	flag.Int64Var(&o.rows, "rows", 2_000_000, "bids in the input")
+	flag.IntVar(&o.runs, "runs", 5, "runs of each measurement; the median counts")
+	flag.StringVar(&o.sluice, "sluice", "bin/sluice", "the binary to measure")
+	flag.StringVar(&o.cache, "cache", ".cache", "where the input is kept between runs")
+	flag.StringVar(&o.out, "out", "", "also write the table to this file")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := o.run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (o options) run(ctx context.Context) (err error) {
+	if o.runs < 1 || o.rows < 1 {
+		return errors.New("-runs and -rows must be positive")
+	}
+	if o.cache, err = filepath.Abs(o.cache); err != nil {
+		return err
+	}
+	input, err := makeInput(o.cache, o.rows)
+	if err != nil {
+		return fmt.Errorf("generate the input: %w", err)
+	}
+	work, err := os.MkdirTemp(o.cache, "bench-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	pg, err := pgcluster.Start(ctx, work)
+	if err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	defer func() { err = errors.Join(err, pg.Stop(context.WithoutCancel(ctx))) }()
+
+	b := &bench{options: o, input: input, work: work, postgres: pg.URL()}
+	if err := b.measure(ctx); err != nil {
+		return err
+	}
+	report := b.report()
+	fmt.Print("\n", report)
+	if o.out != "" {
+		return os.WriteFile(o.out, []byte(report), 0o644)
+	}
+	return nil
+}
