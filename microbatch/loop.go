@@ -2,6 +2,7 @@ package microbatch
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 // from there.
 func (p *Pipeline) Run(ctx context.Context) error {
 	defer p.abandonSnapshot()
+	defer p.ahead.drop()
 	for {
 		b, err := p.plan(ctx) // 1  choose offset ranges; fix the batch's time and watermark
 		if err != nil || b == nil {
@@ -135,25 +137,18 @@ func (p *Pipeline) awaitTrigger(ctx context.Context) bool {
 	return ctx.Err() == nil
 }
 
-// poll reads what the sources have, up to the batch's limits, and makes it a batch; nil if there is
-// nothing. The limits are shared out evenly, and what one source leaves the next may take.
+// poll makes a batch of what the sources have, up to the batch's limits; nil if there is nothing. While
+// the batch is executed, the rows of the next are read ahead if it was a limit that ended this one.
 func (p *Pipeline) poll(ctx context.Context) (*batch, error) {
-	start := time.Now()
-	b := &batch{number: p.last + 1, rows: map[string]*Rows{}, started: start}
-	left := Limits{MaxRows: p.cfg.MaxBatchRows, MaxBytes: p.cfg.MaxBatchBytes}
+	b, err := p.ahead.take(func() (*batch, error) { return p.read(ctx, p.positions()) })
+	if err != nil {
+		return nil, err
+	}
 	got := false
-	for i, in := range p.inputs {
-		n := int64(len(p.inputs) - i)
-		rows, err := in.source.Poll(ctx, in.offsets, Limits{MaxRows: max(1, left.MaxRows/n), MaxBytes: max(1, left.MaxBytes/n)})
-		if err != nil {
-			return nil, fmt.Errorf("read source %q: %w", in.decl.Name, err)
-		}
-		left.MaxRows -= rows.Count + int64(len(rows.Bad))
-		left.MaxBytes -= rows.Bytes
+	for _, in := range p.inputs {
+		rows := b.rows[in.decl.Name]
 		in.done = rows.Done
-		b.more = b.more || rows.More
 		got = got || rows.Count > 0 || len(rows.Bad) > 0
-		b.rows[in.decl.Name] = rows
 		b.planned.Ranges = append(b.planned.Ranges, checkpointlog.SourceRange{Source: in.decl.Name, From: in.offsets, To: rows.To})
 	}
 	p.progress.polled(b)
@@ -161,7 +156,43 @@ func (p *Pipeline) poll(ctx context.Context) (*batch, error) {
 	if !got && p.last > 0 {
 		return nil, nil
 	}
-	b.planned.Batch, b.planned.Epoch, b.planned.At, b.planned.Watermarks = b.number, p.epoch, start.UTC(), p.watermarks()
+	b.number, b.started = p.last+1, time.Now()
+	b.planned.Batch, b.planned.Epoch, b.planned.At, b.planned.Watermarks = b.number, p.epoch, b.started.UTC(), p.watermarks()
+	if b.more {
+		next := make([]json.RawMessage, len(p.inputs))
+		for i, in := range p.inputs {
+			next[i] = b.rows[in.decl.Name].To
+		}
+		p.ahead.start(func() (*batch, error) { return p.read(ctx, next) })
+	}
+	return b, nil
+}
+
+func (p *Pipeline) positions() []json.RawMessage {
+	out := make([]json.RawMessage, len(p.inputs))
+	for i, in := range p.inputs {
+		out[i] = in.offsets
+	}
+	return out
+}
+
+// read polls every source once. The limits are shared out evenly, and what one source leaves the next may
+// take.
+func (p *Pipeline) read(ctx context.Context, from []json.RawMessage) (*batch, error) {
+	start := time.Now()
+	b := &batch{rows: map[string]*Rows{}}
+	left := Limits{MaxRows: p.cfg.MaxBatchRows, MaxBytes: p.cfg.MaxBatchBytes}
+	for i, in := range p.inputs {
+		n := int64(len(p.inputs) - i)
+		rows, err := in.source.Poll(ctx, from[i], Limits{MaxRows: max(1, left.MaxRows/n), MaxBytes: max(1, left.MaxBytes/n)})
+		if err != nil {
+			return nil, fmt.Errorf("read source %q: %w", in.decl.Name, err)
+		}
+		left.MaxRows -= rows.Count + int64(len(rows.Bad))
+		left.MaxBytes -= rows.Bytes
+		b.more = b.more || rows.More
+		b.rows[in.decl.Name] = rows
+	}
 	b.readFor = time.Since(start)
 	return b, nil
 }

@@ -31,7 +31,7 @@ func Open(ctx context.Context, cfg Config) (_ *Pipeline, err error) {
 		return nil, err
 	}
 	header := checkpointlog.Header{Pipeline: cfg.Name, DuckDB: cfg.DuckDBVersion, Plan: p.program.Fingerprint}
-	log, rec, err := checkpointlog.Open(cfg.LogDir, header, checkpointlog.Options{KeepSnapshots: cfg.KeepSnapshots})
+	log, rec, err := checkpointlog.Open(cfg.LogDir, header, checkpointlog.Options{KeepSnapshots: cfg.KeepSnapshots, SegmentBytes: cfg.LogSegmentBytes})
 	if err != nil {
 		return nil, fmt.Errorf("open the checkpoint log: %w", err)
 	}
@@ -74,13 +74,7 @@ func (p *Pipeline) openSinks(ctx context.Context, rec *checkpointlog.Recovered) 
 }
 
 // RefusedError says that a start would break the guarantee.
-type RefusedError struct {
-	Detail, Hint string
-}
-
-func (e *RefusedError) Error() string {
-	return "refusing to start: " + e.Detail + "\nhint: " + e.Hint
-}
+type RefusedError = checkpointlog.RefusedError
 
 // recover settles the last batch and restores the state after it.
 func (p *Pipeline) recover(ctx context.Context, rec *checkpointlog.Recovered, ledger *Ledger) error {
@@ -97,7 +91,7 @@ func (p *Pipeline) recover(ctx context.Context, rec *checkpointlog.Recovered, le
 	}
 	switch decision.Action {
 	case checkpointlog.Refuse:
-		return &RefusedError{Detail: decision.Detail, Hint: decision.Hint}
+		return decision.Err()
 	case checkpointlog.Start:
 		return nil
 	case checkpointlog.Reexecute:

@@ -45,6 +45,8 @@ type Config struct {
 	SnapshotLogBytes int64
 	// KeepSnapshots is how many snapshots retention keeps. Defaults to 2.
 	KeepSnapshots int
+	// LogSegmentBytes is the size of a log segment. Defaults to the log's own default.
+	LogSegmentBytes int64
 	// UntilEnd ends Run when every source is bounded and read to its end.
 	UntilEnd bool
 
@@ -114,6 +116,7 @@ type Pipeline struct {
 	last     int64
 	snapshot snapshotter
 	finish   finisher
+	ahead    readAhead
 	progress progress
 
 	stopOnce sync.Once

@@ -13,7 +13,7 @@ import (
 //
 // Offsets are opaque to everyone but the source: a JSON document that says how far every partition has
 // been read. The checkpoint log's copy is the only truth; a Source keeps no position of its own that a
-// call does not pass in. Calls come from one goroutine at a time.
+// call does not pass in. Poll, Read and Close come from one goroutine at a time; Ack may come beside them.
 type Source interface {
 	// Poll decodes rows after from (nil: the beginning), up to the limits, and returns at once when
 	// nothing is there. It does not block waiting for data.
