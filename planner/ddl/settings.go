@@ -8,6 +8,7 @@ const (
 	MemoryLimit      = "memory_limit"
 	SnapshotLogBytes = "snapshot_log_bytes"
 	KeepSnapshots    = "keep_snapshots"
+	LogSegmentBytes  = "log_segment_bytes"
 )
 
 // PipelineOptions are the options that SET sets, for Check(file.Settings(), "the pipeline", …).
@@ -24,4 +25,6 @@ var PipelineOptions = []OptionSpec{
 		Doc: "a snapshot is taken when the log since the last one is larger than this"},
 	{Name: KeepSnapshots, Kind: Int, Default: "2", Min: 1, Max: 1000,
 		Doc: "this many snapshots are kept; the log before the oldest is deleted"},
+	{Name: LogSegmentBytes, Kind: Bytes, Default: "64MiB", Min: 1 << 10,
+		Doc: "a new file of the log is begun when the last one is larger than this"},
 }
