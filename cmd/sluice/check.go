@@ -104,7 +104,7 @@ func (o *checkOptions) check(ctx context.Context) (*checkReport, error) {
 		}
 		r.add("view", v.Name, "%s", how)
 	}
-	if err := o.checkSources(ctx, l, r); err != nil {
+	if err := l.checkSources(ctx, r); err != nil {
 		return nil, err
 	}
 	if !l.needsPostgres() {
@@ -115,7 +115,7 @@ func (o *checkOptions) check(ctx context.Context) (*checkReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.checkTargets(ctx, l, state, r); err != nil {
+	if err := o.checkDatabase(ctx, l, state, r); err != nil {
 		return nil, err
 	}
 	return r, checkLog(l, state.pipeline(l.Name), r)
@@ -124,7 +124,7 @@ func (o *checkOptions) check(ctx context.Context) (*checkReport, error) {
 // firstRows is how much of a source is read to see that it can be.
 var firstRows = microbatch.Limits{MaxRows: 1000, MaxBytes: 1 << 20}
 
-func (o *checkOptions) checkSources(ctx context.Context, l *loaded, r *checkReport) (err error) {
+func (l *loaded) checkSources(ctx context.Context, r *checkReport) (err error) {
 	sources, err := l.openSources()
 	if err != nil {
 		return err
@@ -148,7 +148,7 @@ func (o *checkOptions) checkSources(ctx context.Context, l *loaded, r *checkRepo
 	return nil
 }
 
-func (o *checkOptions) checkTargets(ctx context.Context, l *loaded, state stateDir, r *checkReport) (err error) {
+func (o *checkOptions) checkDatabase(ctx context.Context, l *loaded, state stateDir, r *checkReport) (err error) {
 	url := o.postgresURL(o.postgres)
 	if url == "" && !exists(filepath.Join(string(state), "postgres")) {
 		bin, err := pgcluster.Find()
@@ -163,12 +163,7 @@ func (o *checkOptions) checkTargets(ctx context.Context, l *loaded, state stateD
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	sink, err := postgres.New(postgres.Options{URL: db.url})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, sink.Close()) }()
-	if err := sink.Check(ctx, l.Name, l.targets(toPostgres)); err != nil {
+	if err := l.checkTargets(ctx, db); err != nil {
 		return err
 	}
 	r.add("database", db.display(), "can be reached")
@@ -176,6 +171,16 @@ func (o *checkOptions) checkTargets(ctx context.Context, l *loaded, state stateD
 		r.add("table", t, "fits, or will be made")
 	}
 	return nil
+}
+
+// checkTargets compares the tables in the database with the views, and changes nothing.
+func (l *loaded) checkTargets(ctx context.Context, db *database) (err error) {
+	sink, err := postgres.New(postgres.Options{URL: db.url})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sink.Close()) }()
+	return sink.Check(ctx, l.Name, l.targets(toPostgres))
 }
 
 // checkLog compares the plan with the log of an earlier run.

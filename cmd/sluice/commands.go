@@ -8,6 +8,13 @@ func (a *app) commands() []*cobra.Command {
 		a.runCommand(),
 		a.checkCommand(),
 		a.explainCommand(),
+		a.logCommand(),
+		a.replayCommand(),
+		a.verifyCommand(),
+		a.psqlCommand(),
 		a.versionCommand(),
+		exitCodesTopic(),
+		environmentTopic(),
+		a.debugCommand(),
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/sluice-sql/sluice/internal/pgcluster"
+	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/planner/ddl"
 )
 
@@ -110,6 +112,24 @@ func shellQuote(s string) string {
 		return s
 	}
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// pgReserved are the words that Postgres does not take as a table's name without quotes.
+const pgReserved = ` all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
+column concurrently constraint create cross current_catalog current_date current_role current_schema current_time current_timestamp
+current_user default deferrable desc distinct do else end except false fetch for foreign freeze from full grant group having ilike in
+initially inner intersect into is isnull join lateral leading left like limit localtime localtimestamp natural not notnull null offset
+on only or order outer overlaps placing primary references returning right select session_user similar some symmetric system_user
+table tablesample then to trailing true union unique user using variadic verbose when where window with `
+
+var plainIdent = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
+
+// psqlIdent quotes a name where Postgres needs it.
+func psqlIdent(name string) string {
+	if plainIdent.MatchString(name) && !slices.Contains(strings.Fields(pgReserved), name) {
+		return name
+	}
+	return vector.QuoteIdent(name)
 }
 
 // maxStdinBytes bounds a pipeline file on standard input.

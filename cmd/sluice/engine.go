@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/sinks/postgres"
+	"github.com/sluice-sql/sluice/sinks/stdout"
 )
 
 // A place is where a pipeline runs.
@@ -23,9 +23,7 @@ type place struct {
 	db *database
 	// out is where views without a table go; nil discards them, as under a daemon.
 	out *term.Stream
-	// notes gets what is not data, dead letters for example.
-	notes io.Writer
-	log   *slog.Logger
+	log *slog.Logger
 }
 
 // An engine is an open pipeline with everything that it reads and writes.
@@ -76,7 +74,7 @@ func (l *loaded) openSinks(e *engine, p place) (pg *postgres.Sink, err error) {
 		e.sinks = append(e.sinks, microbatch.BoundSink{Sink: pg, Targets: targets})
 	}
 	if targets := l.targets(toStdout); len(targets) > 0 && p.out != nil {
-		out, err := newStdout(p)
+		out, err := stdout.New(stdoutOptionsOf(p))
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +89,8 @@ func (l *loaded) config(p place, sources map[string]microbatch.Source, sinks []m
 		TriggerInterval: l.settings.Duration(ddl.TriggerInterval), MaxBatchRows: l.settings.Int(ddl.MaxBatchRows),
 		MaxBatchBytes: l.settings.Bytes(ddl.MaxBatchBytes), MemoryLimit: ddl.FormatBytes(l.settings.Bytes(ddl.MemoryLimit)),
 		SnapshotLogBytes: l.settings.Bytes(ddl.SnapshotLogBytes), KeepSnapshots: int(l.settings.Int(ddl.KeepSnapshots)),
-		UntilEnd: l.UntilEnd, Logger: p.log, DuckDBVersion: duck.Version(),
+		LogSegmentBytes: l.settings.Bytes(ddl.LogSegmentBytes),
+		UntilEnd:        l.UntilEnd, Logger: p.log, DuckDBVersion: duck.Version(),
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
@@ -264,6 +263,25 @@ func (l *loaded) checkDuplicates() error {
 	return ddl.Join(problems...)
 }
 
+// checkEnd refuses --until-end where the end would never come.
+func (l *loaded) checkEnd() error {
+	if !l.UntilEnd {
+		return nil
+	}
+	var problems []error
+	for _, b := range l.sources {
+		if b.endless == "" {
+			continue
+		}
+		hint := "leave out --until-end, or add events = …"
+		if b.connector == "file" {
+			hint = "leave out --until-end, or the option mode"
+		}
+		problems = append(problems, b.Decl.With.Errorf("mode", "source %q has no end: %s", b.Name, b.endless).WithHint("%s", hint))
+	}
+	return ddl.Join(problems...)
+}
+
 // targets lists the views that go to one system.
 func (l *loaded) targets(kind sinkKind) []microbatch.Target {
 	var out []microbatch.Target
@@ -283,9 +301,9 @@ func (l *loaded) tables() []string {
 		if table == "" {
 			table = t.Output.Name
 		}
-		name := vector.QuoteIdent(table)
+		name := psqlIdent(table)
 		if schema != "" && schema != "public" {
-			name = vector.QuoteIdent(schema) + "." + name
+			name = psqlIdent(schema) + "." + name
 		}
 		out = append(out, name)
 	}

@@ -45,7 +45,11 @@ func (a *app) execute(args []string) ExitCode {
 		err = &usageError{cmd.CommandPath(), err}
 	}
 	if !errors.Is(err, errReported) && !errors.Is(err, errInterrupted) {
-		fmt.Fprintln(a.streams.Err, a.streams.Err.Styled(term.Red, "sluice:"), tidy(err.Error()))
+		message := tidy(err.Error())
+		if exitCode(err) != ExitRejected { // Those begin with file:line:column, which editors can jump to.
+			message = a.streams.Err.Styled(term.Red, "sluice:") + " " + message
+		}
+		fmt.Fprintln(a.streams.Err, message)
 	}
 	return exitCode(err)
 }

@@ -109,7 +109,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return orInterrupted(starting, err)
 	}
-	if err := o.checkEnd(l); err != nil {
+	if err := l.checkEnd(); err != nil {
 		return err
 	}
 	p, done, err := o.place(starting, l)
@@ -120,7 +120,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 
 	view := newRunView(o.app, l, p)
 	defer view.close()
-	p.log, p.notes = o.log, view
+	p.log = o.log
 	e, err := l.open(starting, p)
 	if err != nil {
 		return orInterrupted(starting, err)
@@ -142,25 +142,6 @@ func orInterrupted(ctx context.Context, err error) error {
 		return errInterrupted
 	}
 	return err
-}
-
-// checkEnd refuses --until-end where the end would never come.
-func (o *runOptions) checkEnd(l *loaded) error {
-	if !l.UntilEnd {
-		return nil
-	}
-	var problems []error
-	for _, b := range l.sources {
-		if b.endless == "" {
-			continue
-		}
-		hint := "leave out --until-end, or add events = …"
-		if b.connector == "file" {
-			hint = "leave out --until-end, or the option mode"
-		}
-		problems = append(problems, b.Decl.With.Errorf("mode", "source %q has no end: %s", b.Name, b.endless).WithHint("%s", hint))
-	}
-	return ddl.Join(problems...)
 }
 
 // place prepares where the pipeline runs. done undoes that when it has ended.

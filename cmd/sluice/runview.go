@@ -92,10 +92,13 @@ func (o *runOptions) summary(l *loaded, p place, at microbatch.Progress, end err
 	if o.json {
 		return o.writeJSON(s)
 	}
-	if !l.needsPostgres() {
-		return nil // The rows were the result.
-	}
 	w := o.streams.Err
+	if !l.needsPostgres() {
+		if at.RowsLate+at.RowsBad > 0 { // The rows were the result; these are not among them.
+			fmt.Fprintf(w, "%s: %s late and %s unreadable rows were left out\n", l.Name, term.Count(at.RowsLate), term.Count(at.RowsBad))
+		}
+		return nil
+	}
 	elapsed := time.Since(at.StartedAt)
 	rows := at.RowsIn + at.RowsLate + at.RowsBad
 	fmt.Fprintf(w, "%s: %s, %s rows in %s (%s rows/s), committed up to batch %s\n", l.Name, s.End, term.Count(rows),

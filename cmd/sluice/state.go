@@ -31,9 +31,9 @@ func (s stateDir) pipeline(name string) pipelineDir {
 	return pipelineDir(filepath.Join(string(s), "pipelines", name))
 }
 
-func (d pipelineDir) logDir() string { return filepath.Join(string(d), "log") }
-func (d pipelineDir) tempDir() string { return filepath.Join(string(d), "tmp") }
-func (d pipelineDir) sqlFile() string { return filepath.Join(string(d), "pipeline.sql") }
+func (d pipelineDir) logDir() string     { return filepath.Join(string(d), "log") }
+func (d pipelineDir) tempDir() string    { return filepath.Join(string(d), "tmp") }
+func (d pipelineDir) sqlFile() string    { return filepath.Join(string(d), "pipeline.sql") }
 func (d pipelineDir) recordFile() string { return filepath.Join(string(d), "run.json") }
 
 // stateDirFrom picks the state directory: the flag, then SLUICE_STATE_DIR, then the XDG state home.

@@ -1,11 +1,12 @@
 package main
 
-import (
-	"errors"
+import "github.com/sluice-sql/sluice/sinks/stdout"
 
-	"github.com/sluice-sql/sluice/microbatch"
-)
-
-func newStdout(p place) (microbatch.Sink, error) {
-	return nil, errors.New("standard output is not a sink yet\nHint: leave the format out and use connector = 'postgres'")
+// stdoutOptionsOf prints tables to people and NDJSON to programs.
+func stdoutOptionsOf(p place) stdout.Options {
+	o := stdout.Options{Writer: p.out, Format: stdout.FormatJSON}
+	if p.out.IsTTY() {
+		o.Format = stdout.FormatTable
+	}
+	return o
 }

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sluice-sql/sluice/checkpointlog"
+	"github.com/sluice-sql/sluice/planner/ddl"
+	"github.com/sluice-sql/sluice/server"
+	"github.com/sluice-sql/sluice/sinks/postgres"
+)
+
+// A launcher makes the daemon's pipelines. They share one state directory and one database.
+type launcher struct {
+	app   *app
+	state stateDir
+	url   string // empty: the embedded cluster, started with the first pipeline that needs it
+	log   *slog.Logger
+
+	mu sync.Mutex
+	db *database
+}
+
+var _ server.Launcher = (*launcher)(nil)
+
+func newLauncher(a *app, state stateDir, url string, log *slog.Logger) *launcher {
+	return &launcher{app: a, state: state, url: url, log: log}
+}
+
+// Close stops the embedded cluster, if this process is the last to use it.
+func (n *launcher) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.db.Close()
+}
+
+// database starts the embedded cluster, or starts it again if it has ended.
+func (n *launcher) database(ctx context.Context) (*database, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.db != nil && (n.db.cluster == nil || reachable(ctx, n.db.url)) {
+		return n.db, nil
+	}
+	db, err := openDatabase(ctx, n.url, n.state)
+	if err != nil {
+		return nil, err
+	}
+	// The old claim, if there is one, is given up only now, so that nobody stops what was just started.
+	err = n.db.Close()
+	n.db = db
+	return db, err
+}
+
+func reachable(ctx context.Context, url string) bool {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return false
+	}
+	return conn.Close(ctx) == nil
+}
+
+func (n *launcher) load(ctx context.Context, s server.Spec) (*loaded, error) {
+	l, err := n.app.load(ctx, spec{Name: s.Name, Text: []byte(s.SQL), File: s.File, BaseDir: s.Dir,
+		UntilEnd: s.Options.UntilEnd, Settings: s.Options.Settings})
+	if err != nil {
+		return nil, err
+	}
+	return l, errors.Join(l.refuseStdout(), l.checkEnd())
+}
+
+// refuseStdout says which views would go where nobody looks.
+func (l *loaded) refuseStdout() error {
+	var problems []error
+	for _, st := range l.file.Statements {
+		if q, ok := st.(*ddl.Query); ok {
+			problems = append(problems, l.file.Errorf(l.file.SpanAt(q.Start), "a SELECT without CREATE goes to standard output, and a daemon has none").
+				WithHint("give it a name: CREATE MATERIALIZED VIEW name AS SELECT …; or use sluice run"))
+		}
+	}
+	for _, b := range l.sinks {
+		if b.kind == toStdout && b.Decl != nil {
+			problems = append(problems, b.Decl.With.Errorf("connector", "sink %q goes to standard output, and a daemon has none", b.Name).
+				WithHint("use connector = 'postgres', or sluice run"))
+		}
+	}
+	return ddl.Join(problems...)
+}
+
+// Check implements server.Launcher.
+func (n *launcher) Check(ctx context.Context, s server.Spec) (server.Description, error) {
+	l, err := n.load(ctx, s)
+	if err != nil {
+		return server.Description{}, err
+	}
+	db, err := n.database(ctx)
+	if err != nil {
+		return server.Description{}, err
+	}
+	r := &checkReport{}
+	if err := l.checkSources(ctx, r); err != nil {
+		return server.Description{}, err
+	}
+	if err := l.checkTargets(ctx, db); err != nil {
+		return server.Description{}, err
+	}
+	return l.describe(db), checkLog(l, n.state.pipeline(l.Name), r)
+}
+
+func (l *loaded) describe(db *database) server.Description {
+	d := server.Description{Plan: l.plan.Program.Fingerprint, Tables: l.tables(), Psql: db.psqlNow()}
+	for _, v := range l.plan.Views {
+		if v.Fallback != "" {
+			d.Warnings = append(d.Warnings, fmt.Sprintf("view %s is recomputed in full every batch: %s", v.Name, v.Fallback))
+		}
+	}
+	return d
+}
+
+// runner is an engine with what the daemon wants to know of it.
+type runner struct {
+	*engine
+	about server.Description
+}
+
+func (r *runner) Describe() server.Description { return r.about }
+
+// Launch implements server.Launcher.
+func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, error) {
+	l, err := n.load(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	db, err := n.database(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e, err := l.open(ctx, place{dir: n.state.pipeline(l.Name), db: db, log: n.log})
+	if err != nil {
+		return nil, err
+	}
+	about := l.describe(db)
+	about.Warnings = append(about.Warnings, e.warnings...)
+	return &runner{e, about}, nil
+}
+
+// Drop implements server.Launcher.
+func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables) ([]string, error) {
+	dir := n.state.pipeline(s.Name)
+	var dropped []string
+	if n.url != "" || exists(filepath.Join(string(n.state), "postgres")) {
+		db, err := n.database(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if dropped, err = dropTables(ctx, db, s.Name, tables); err != nil {
+			return nil, err
+		}
+	}
+	// The log goes last: while it is there, a drop that was interrupted can be seen and repeated.
+	for _, path := range []string{dir.tempDir(), dir.recordFile(), dir.logDir()} {
+		if err := os.RemoveAll(path); err != nil {
+			return dropped, fmt.Errorf("remove what pipeline %s kept: %w", s.Name, err)
+		}
+	}
+	return dropped, nil
+}
+
+func dropTables(ctx context.Context, db *database, pipeline string, tables server.Tables) (dropped []string, err error) {
+	sink, err := postgres.New(postgres.Options{URL: db.url})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, sink.Close()) }()
+	which := postgres.KeepTables
+	if tables == server.DropTables {
+		which = postgres.DropTables
+	}
+	dropped, err = sink.Drop(ctx, pipeline, which)
+	if errors.Is(err, postgres.ErrUnknownPipeline) {
+		return nil, nil // never started, or dropped before
+	}
+	return dropped, err
+}
+
+// Classify implements server.Launcher: what lies outside the engine may pass.
+func (n *launcher) Classify(err error) server.Fault {
+	if f := server.Classify(err); f != server.Unknown {
+		return f
+	}
+	var connect *pgconn.ConnectError
+	var network net.Error
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg):
+		switch pg.Code[:2] {
+		case "08", "53", "57", "58": // connection, resources, shutdown, system error
+			return server.Transient
+		}
+	case errors.As(err, &connect), errors.As(err, &network), errors.Is(err, checkpointlog.ErrLocked):
+		return server.Transient
+	}
+	return server.Unknown
+}

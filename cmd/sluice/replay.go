@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-sql/sluice/internal/duck"
+	"github.com/sluice-sql/sluice/internal/term"
+	"github.com/sluice-sql/sluice/microbatch"
+)
+
+func (a *app) replayCommand() *cobra.Command {
+	o := &logOptions{app: a}
+	cmd := o.flags(&cobra.Command{
+		Use:     "replay NAME|DIR",
+		GroupID: "prove",
+		Short:   "Execute logged batches again and compare every digest with the log",
+		Long: `Execute logged batches again, from their recorded offsets and the state before them, in scratch state, and compare
+every output digest, every state change and every watermark with what the log says. It writes nothing, needs no
+PostgreSQL, and may run beside the engine. A difference means that the input was changed, or that something in the
+engine is not deterministic.`,
+		Example: `  sluice replay flights
+  sluice replay flights --from 40 --to 45 --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.replay(cmd.Context(), args[0]) },
+	})
+	o.rangeFlags(cmd)
+	return cmd
+}
+
+// replayReport is what replay --json prints.
+type replayReport struct {
+	Name string `json:"name"`
+	microbatch.ReplayReport
+	Match      bool                     `json:"match"`
+	RowsIn     int64                    `json:"rows_in"`
+	ElapsedMS  int64                    `json:"elapsed_ms"`
+	Mismatches []microbatch.ReplayBatch `json:"mismatches"`
+}
+
+func (o *logOptions) replay(ctx context.Context, arg string) error {
+	if err := o.checkRange("sluice replay"); err != nil {
+		return err
+	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	l, dir, _, err := o.reload(ctx, o.state, arg)
+	if err != nil {
+		return orInterrupted(ctx, err)
+	}
+	r, err := o.replayBatches(ctx, l, dir)
+	if err != nil {
+		return orInterrupted(ctx, err)
+	}
+	if o.json {
+		if err := o.writeJSON(r); err != nil {
+			return err
+		}
+	} else {
+		for _, b := range r.Mismatches {
+			fmt.Fprintf(o.streams.Out, "batch %d differs\n", b.Batch)
+			for _, p := range b.Problems {
+				fmt.Fprintf(o.streams.Out, "  %s\n", p)
+			}
+		}
+		if r.Match {
+			fmt.Fprintf(o.streams.Out, "%s: batches %d to %d match the log in every output and state digest (%s rows in %s)\n", r.Name, r.From, r.To,
+				term.Count(r.RowsIn), term.Duration(time.Duration(r.ElapsedMS)*time.Millisecond))
+		}
+	}
+	if !r.Match {
+		return fmt.Errorf("%d of %d batches do not match the log\nhint: was the input changed since? `sluice verify %s` says whether the tables are right", r.Failed, r.Batches, arg)
+	}
+	return nil
+}
+
+func (o *logOptions) replayBatches(ctx context.Context, l *loaded, dir pipelineDir) (_ *replayReport, err error) {
+	start := time.Now()
+	sources, err := l.openSources()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closeSources(sources)) }()
+	scratch, err := os.MkdirTemp("", "sluice-replay-*")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	cfg := l.config(place{dir: dir, log: o.log}, sources, nil)
+	cfg.TempDir, cfg.DuckDBVersion = filepath.Clean(scratch), duck.Version()
+
+	r := &replayReport{Name: l.Name, Mismatches: []microbatch.ReplayBatch{}}
+	line := term.NewProgress(o.streams.Err)
+	defer line.Done()
+	report, err := microbatch.Replay(ctx, cfg, microbatch.ReplayOptions{From: o.from, To: o.to, OnBatch: func(b microbatch.ReplayBatch) {
+		r.RowsIn += b.RowsIn
+		if !b.Match {
+			r.Mismatches = append(r.Mismatches, b)
+		}
+		if o.streams.Err.IsTTY() {
+			line.Update(term.Snapshot{Phase: "replaying", Batch: b.Batch, Rows: r.RowsIn})
+		}
+	}})
+	r.ReplayReport, r.Match, r.ElapsedMS = report, report.Failed == 0, time.Since(start).Milliseconds()
+	return r, err
+}
+
+// reload loads a pipeline again as it ran, from its directory.
+func (a *app) reload(ctx context.Context, stateFlag, arg string) (*loaded, pipelineDir, record, error) {
+	state, err := a.stateDirFrom(stateFlag)
+	if err != nil {
+		return nil, "", record{}, err
+	}
+	dir, err := state.find(arg)
+	if err != nil {
+		return nil, "", record{}, err
+	}
+	r, err := dir.record()
+	if err != nil {
+		return nil, dir, r, err
+	}
+	text, err := os.ReadFile(dir.sqlFile())
+	if err != nil {
+		return nil, dir, r, fmt.Errorf("read what the pipeline runs: %w", err)
+	}
+	l, err := a.load(ctx, spec{Name: r.Name, Text: text, File: dir.sqlFile(), BaseDir: r.BaseDir, UntilEnd: r.UntilEnd, Settings: r.Settings})
+	return l, dir, r, err
+}
