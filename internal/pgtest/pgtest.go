@@ -47,7 +47,10 @@ var (
 )
 
 // Main runs the tests of a package and then stops the shared server. Call it from TestMain.
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for a TestMain that has something of its own to clean up: it returns the exit code.
+func Run(m *testing.M) int {
 	code := m.Run()
 	if shared != nil {
 		if err := shared.close(); err != nil {
@@ -55,7 +58,7 @@ func Main(m *testing.M) {
 			code = max(code, 1)
 		}
 	}
-	os.Exit(code)
+	return code
 }
 
 // URL returns the connection string of a fresh, empty database on the shared server.
