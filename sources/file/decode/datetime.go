@@ -51,6 +51,18 @@ func floorDiv(a, b int64) int64 {
 	return q
 }
 
+// roundDiv divides, rounding half away from zero.
+func roundDiv(a, b int64) int64 {
+	q, r := a/b, a%b
+	if r >= b/2 {
+		return q + 1
+	}
+	if r <= -b/2 {
+		return q - 1
+	}
+	return q
+}
+
 func daysIn(y, m int64) int64 {
 	switch m {
 	case 4, 6, 9, 11:
@@ -336,21 +348,19 @@ func (c *column) putStamp(row int, t stamp) timeFault {
 	if !t.infinite {
 		switch c.typ.Kind {
 		case vector.TimestampNS:
-			hi, lo := bits.Mul64(uint64(max(v, -v)), 1000)
-			if hi != 0 || lo > math.MaxInt64-1000 {
+			if v > math.MaxInt64/1000 || v < math.MinInt64/1000 {
 				return timeRange
 			}
-			if v = int64(lo); t.micros-t.offset*microsPerSecond < 0 {
-				v = -v
+			if v *= 1000; v > math.MaxInt64-t.nanos {
+				return timeRange
 			}
-			v += t.nanos
-			if v == infinity || v == -infinity {
+			if v += t.nanos; v >= infinity || v <= -infinity {
 				return timeRange
 			}
 		case vector.TimestampMS:
-			v = (v + 500) / 1000
+			v = roundDiv(v, 1000)
 		case vector.TimestampS:
-			v = (v + 500_000) / microsPerSecond
+			v = roundDiv(v, microsPerSecond)
 		}
 	}
 	c.put64(row, uint64(v))

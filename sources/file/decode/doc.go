@@ -12,6 +12,7 @@
 //
 //   - -0.0 becomes 0.0, in DOUBLE and FLOAT.
 //   - A NUL character in a text value is refused: Postgres cannot store it.
+//   - A key that comes twice in a MAP is refused: DuckDB reads such maps and fails on them later.
 //   - 127.5 as TINYINT (the largest value of an integer type plus a half) is refused; DuckDB wraps round.
 //   - CSV: a quoted empty field is an empty string, as with allow_quoted_nulls = false.
 //   - CSV: TIMESTAMPTZ takes offsets and UTC but no zone names, and nested types are refused by Check.

@@ -37,7 +37,8 @@ var intervalUnits = func() map[string]intervalUnit {
 
 type interval struct{ months, days, micros int64 }
 
-// add adds number + fraction/1e6 units; a fraction of a month counts 30 days to the month.
+// add adds number + fraction/1e6 units; a fraction of a month counts 30 days
+// to the month, and what that leaves is dropped, as DuckDB does.
 func (iv *interval) add(u intervalUnit, number, fraction int64) bool {
 	ok := true
 	acc := func(to *int64, n, size, limit int64) {
@@ -53,18 +54,24 @@ func (iv *interval) add(u intervalUnit, number, fraction int64) bool {
 		}
 	}
 	switch {
+	case u.months == 3: // a quarter's fraction goes down to days
+		acc(&iv.months, number, 3, math.MaxInt32)
+		acc(&iv.months, fraction*3/microsPerSecond, 1, math.MaxInt32)
+		acc(&iv.days, fraction*3%microsPerSecond*30/microsPerSecond, 1, math.MaxInt32)
 	case u.months > 1:
 		acc(&iv.months, number, u.months, math.MaxInt32)
 		acc(&iv.months, fraction*u.months/microsPerSecond, 1, math.MaxInt32)
 	case u.months == 1:
 		acc(&iv.months, number, 1, math.MaxInt32)
 		acc(&iv.days, fraction*30/microsPerSecond, 1, math.MaxInt32)
-		acc(&iv.micros, fraction*30%microsPerSecond*(microsPerDay/microsPerSecond), 1, math.MaxInt64)
 	case u.days > 0:
 		acc(&iv.days, number, u.days, math.MaxInt32)
 		whole := fraction * u.days
 		acc(&iv.days, whole/microsPerSecond, 1, math.MaxInt32)
 		acc(&iv.micros, whole%microsPerSecond*(microsPerDay/microsPerSecond), 1, math.MaxInt64)
+	case u.micros == 1:
+		acc(&iv.micros, number, 1, math.MaxInt64)
+		acc(&iv.micros, fraction/(microsPerSecond/2), 1, math.MaxInt64) // rounded
 	default:
 		acc(&iv.micros, number, u.micros, math.MaxInt64)
 		acc(&iv.micros, fraction*u.micros/microsPerSecond, 1, math.MaxInt64)

@@ -124,7 +124,9 @@ func (d *JSON) row(p int) int {
 		col, before := 0, p
 		if i < len(d.shape) && opening == (i == 0) && d.match(d.shape[i].token, p) {
 			col = d.shape[i].col
-			p += len(d.shape[i].token)
+			if p += len(d.shape[i].token); d.buf[p] <= ' ' {
+				p = d.blank(p) // more blanks before the value than the earlier row had
+			}
 			i++
 		} else {
 			if col, p = d.key(p, opening); p < 0 {

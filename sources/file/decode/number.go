@@ -113,8 +113,7 @@ func (c *column) putRounded(row int, f float64) bool {
 		c.put8(row, x)
 		return true
 	}
-	unsigned := c.typ.Kind == vector.UInt128 || rangeOf(c.typ.Kind).min == 0 && c.typ.Kind != vector.Int128
-	if unsigned && f < 0 {
+	if c.unsigned() && f < 0 {
 		return false
 	}
 	r := math.RoundToEven(f)
@@ -156,8 +155,11 @@ func (c *column) putIntText(row int, s []byte, strict bool) bool {
 	} else if s[0] == '+' && !strict {
 		s = s[1:]
 	}
-	if len(s) == 0 {
+	if len(s) == 0 || s[0] == '-' || s[0] == '+' {
 		return false
+	}
+	if neg && c.unsigned() && bytes.ContainsAny(s, ".eE") {
+		return false // -0 is a UTINYINT, -0.4 is not
 	}
 	wide := c.typ.Kind == vector.Int128 || c.typ.Kind == vector.UInt128
 	if s[0] == '0' && len(s) > 1 {
@@ -173,8 +175,16 @@ func (c *column) putIntText(row int, s []byte, strict bool) bool {
 			return false
 		}
 	}
-	neg2, v, ok := decimalText(s, strict, 0)
-	return ok && !neg2 && c.putInteger(row, neg, v)
+	_, v, ok := decimalText(s, strict, 0)
+	return ok && c.putInteger(row, neg, v)
+}
+
+func (c *column) unsigned() bool {
+	switch c.typ.Kind {
+	case vector.UInt8, vector.UInt16, vector.UInt32, vector.UInt64, vector.UInt128:
+		return true
+	}
+	return false
 }
 
 // based reads hexadecimal or binary digits.
