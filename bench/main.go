@@ -61,7 +61,11 @@ func (o options) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	defer func() { err = errors.Join(err, removeState(work)) }()
+	// As root, PostgreSQL runs as another user and must get in.
+	if err := os.Chmod(work, 0o755); err != nil {
+		return err
+	}
 	pg, err := pgcluster.Start(ctx, work)
 	if err != nil {
 		return fmt.Errorf("start PostgreSQL: %w", err)
@@ -78,4 +82,16 @@ func (o options) run(ctx context.Context) (err error) {
 		return os.WriteFile(o.out, []byte(report), 0o644)
 	}
 	return nil
+}
+
+// removeState removes a state directory with its cluster, which may lie elsewhere behind a link (see
+// internal/pgcluster/owner.go).
+func removeState(dir string) error {
+	link := filepath.Join(dir, "postgres")
+	if target, err := os.Readlink(link); err == nil {
+		if err := os.RemoveAll(target); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(dir)
 }

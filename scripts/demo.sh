@@ -33,6 +33,8 @@ for _ in $(seq 50); do # a server of an earlier demo takes a moment to end
   [ -f "$state/postgres/postmaster.pid" ] || break
   sleep 0.2
 done
+# As root the cluster may lie elsewhere, behind a link; see internal/pgcluster/owner.go.
+if [ -L "$state/postgres" ]; then rm -rf "$(readlink "$state/postgres")"; fi
 rm -rf "$state"
 mkdir -p "$state"
 

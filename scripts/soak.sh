@@ -29,6 +29,9 @@ trap 'stop_postgres; exit 130' INT TERM
 rounds=0 kills=0
 while [ "$SECONDS" -lt "$end" ]; do
   dir=$(mktemp -d "${TMPDIR:-/tmp}/sluice-soak-XXXXXX")
+  chmod 755 "$dir" # as root, PostgreSQL runs as another user and must get in
+  # The cluster is made before the first kill: it is the engine that is soaked here, not initdb.
+  "$sluice" psql --state-dir "$dir" -- -qAtc "SELECT 1" >/dev/null </dev/null
   while :; do
     "$sluice" run "$file" --until-end --state-dir "$dir" >"$dir/run.out" 2>&1 &
     pid=$!
