@@ -44,10 +44,15 @@ type ReplayReport struct {
 // and may run beside the engine. cfg needs Name, Plan, Sources and LogDir.
 func Replay(ctx context.Context, cfg Config, opt ReplayOptions) (ReplayReport, error) {
 	cfg.setDefaults()
-	from := max(opt.From, 1)
+	from := opt.From
 	rec, err := checkpointlog.History(cfg.LogDir, vfs.OS{}, from)
 	if err != nil {
 		return ReplayReport{}, fmt.Errorf("open the log for replay: %w", err)
+	}
+	if from <= 0 {
+		if from = 1; rec.Snapshot != nil {
+			from = rec.Snapshot.Batch + 1
+		}
 	}
 	if rec.Header.Plan != cfg.Plan.Program.Fingerprint {
 		return ReplayReport{}, &RefusedError{Detail: "the log was written by another version of the pipeline: plan " + rec.Header.Plan + ", not " + cfg.Plan.Program.Fingerprint,
