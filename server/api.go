@@ -1,0 +1,190 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"time"
+)
+
+const (
+	// maxSQLBytes bounds a pipeline file, maxBody a request: JSON may need six bytes for one.
+	maxSQLBytes = 1 << 20
+	maxBody     = 6*maxSQLBytes + 64<<10
+
+	checkTimeout = time.Minute
+	dropTimeout  = 5 * time.Minute
+	// stopTimeout is how long a stop request waits for the batch to finish; it then answers "stopping".
+	stopTimeout = time.Minute
+)
+
+// handler is the API, without any question of who asks.
+func (s *Server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		send(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	mux.HandleFunc("GET /v1/version", s.version)
+	mux.HandleFunc("POST /v1/pipelines", s.submit)
+	mux.HandleFunc("GET /v1/pipelines", s.list)
+	mux.HandleFunc("GET /v1/pipelines/{name}", s.status)
+	mux.HandleFunc("GET /v1/pipelines/{name}/sql", s.sql)
+	mux.HandleFunc("POST /v1/pipelines/{name}/stop", s.stop)
+	mux.HandleFunc("POST /v1/pipelines/{name}/resume", s.resume)
+	mux.HandleFunc("DELETE /v1/pipelines/{name}", s.drop)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, newError(CodeNotFound, "the requests are listed in docs/api.md", "there is no %s %s", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+func (s *Server) version(w http.ResponseWriter, _ *http.Request) {
+	send(w, http.StatusOK, Version{Version: s.cfg.Version, API: apiVersion, PID: os.Getpid(), StateDir: s.cfg.StateDir, Listen: s.Addr(), StartedAt: s.started})
+}
+
+func (s *Server) submit(w http.ResponseWriter, r *http.Request) {
+	var spec Spec
+	if err := receive(w, r, &spec); err != nil {
+		reply(w, err)
+		return
+	}
+	if len(spec.SQL) > maxSQLBytes {
+		reply(w, newError(CodeBadRequest, "split it into several pipelines", "the SQL has %d bytes, and %d are allowed", len(spec.SQL), maxSQLBytes))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+	defer cancel()
+	status, err := s.fleet.submit(ctx, spec)
+	if err != nil {
+		reply(w, err)
+		return
+	}
+	w.Header().Set("Location", "/v1/pipelines/"+spec.Name)
+	send(w, http.StatusCreated, status)
+}
+
+func (s *Server) list(w http.ResponseWriter, _ *http.Request) {
+	all := list{Pipelines: []Status{}}
+	for _, p := range s.fleet.all() {
+		all.Pipelines = append(all.Pipelines, p.status())
+	}
+	send(w, http.StatusOK, all)
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	p, err := s.fleet.get(r.PathValue("name"))
+	if err != nil {
+		reply(w, err)
+		return
+	}
+	send(w, http.StatusOK, p.status())
+}
+
+func (s *Server) sql(w http.ResponseWriter, r *http.Request) {
+	p, err := s.fleet.get(r.PathValue("name"))
+	if err != nil {
+		reply(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/sql; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = io.WriteString(w, p.text())
+}
+
+func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
+	var req StopRequest
+	if err := receive(w, r, &req); err != nil {
+		reply(w, err)
+		return
+	}
+	p, err := s.fleet.get(r.PathValue("name"))
+	if err == nil {
+		how := finishBatch
+		if req.Abort {
+			how = giveUp
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), stopTimeout)
+		defer cancel()
+		err = p.stop(ctx, how)
+	}
+	if err != nil {
+		reply(w, err)
+		return
+	}
+	send(w, http.StatusOK, p.status())
+}
+
+func (s *Server) resume(w http.ResponseWriter, r *http.Request) {
+	p, err := s.fleet.get(r.PathValue("name"))
+	if err == nil {
+		ctx, cancel := context.WithTimeout(r.Context(), stopTimeout)
+		defer cancel()
+		err = p.resume(ctx)
+	}
+	if err != nil {
+		reply(w, err)
+		return
+	}
+	send(w, http.StatusOK, p.status())
+}
+
+func (s *Server) drop(w http.ResponseWriter, r *http.Request) {
+	tables := Tables(r.URL.Query().Get("tables"))
+	switch tables {
+	case "":
+		tables = DropTables
+	case DropTables, KeepTables:
+	default:
+		reply(w, newError(CodeBadRequest, "say tables=drop or tables=keep", "tables is %q", tables))
+		return
+	}
+	// Why not the request's context alone: a drop that has begun is completed even when nobody listens.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), dropTimeout)
+	defer cancel()
+	dropped, err := s.fleet.drop(ctx, r.PathValue("name"), tables)
+	if err != nil {
+		reply(w, err)
+		return
+	}
+	send(w, http.StatusOK, dropped)
+}
+
+// receive decodes a JSON body; an empty one leaves into as it is.
+func receive(w http.ResponseWriter, r *http.Request, into any) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
+		return newError(CodeBadRequest, "send the header Content-Type: application/json", "the body is %q, not JSON", kind)
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
+		return newError(CodeBadRequest, "docs/api.md shows what the request takes", "read the request: %v", err)
+	}
+	if d.More() {
+		return newError(CodeBadRequest, "send one JSON object", "the request goes on after its JSON")
+	}
+	return nil
+}
+
+func reply(w http.ResponseWriter, err error) {
+	e := describe(err)
+	send(w, httpStatus(e.Code), e)
+}
+
+func send(w http.ResponseWriter, status int, body any) {
+	b, err := json.MarshalIndent(body, "", "  ")
+	if err != nil {
+		status, b = http.StatusInternalServerError, []byte(`{"error": "the answer could not be encoded", "code": "internal"}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // the client is gone: nobody to tell
+}
