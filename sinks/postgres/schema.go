@@ -136,7 +136,10 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value`, strconv.Itoa(have+1)); 
 // readSchemaVersion returns 0 when there is no schema sluice, and refuses one that a newer sluice made.
 func readSchemaVersion(ctx context.Context, conn *pgx.Conn) (int, error) {
 	var exists bool
-	if err := conn.QueryRow(ctx, "SELECT to_regclass('sluice.meta') IS NOT NULL").Scan(&exists); err != nil || !exists {
+	// Why not to_regclass: it may answer from the session's catalog cache, which waiting for an advisory
+	// lock does not refresh.
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'sluice' AND relname = 'meta')").
+		Scan(&exists); err != nil || !exists {
 		return 0, err
 	}
 	var text string
