@@ -21,6 +21,7 @@ func exitCodesTopic() *cobra.Command {
 var environment = []struct{ name, doc string }{
 	{"SLUICE_POSTGRES", "connection string of the PostgreSQL to write to, unless --postgres is given"},
 	{"SLUICE_STATE_DIR", "where logs and the private PostgreSQL are kept, unless --state-dir is given"},
+	{"SLUICE_SOCKET", "the daemon's Unix socket, unless --socket is given"},
 	{"XDG_STATE_HOME", "its subdirectory sluice is the state directory, unless one of the above says otherwise"},
 	{"NO_COLOR", "set to anything: no colour"},
 	{"TERM", "dumb: neither colour nor a live line"},

@@ -86,7 +86,7 @@ plain DuckDB answers for the same SQL over exactly the input that sluice.ledger 
 	flags.StringVar(&a.format, "log-format", "text", "log format: text or json")
 	complete(root, "log-level", "debug", "info", "warn", "error")
 	complete(root, "log-format", "text", "json")
-	for _, g := range []*cobra.Group{{ID: "run", Title: "Run a pipeline:"}, {ID: "look", Title: "Look at one:"}, {ID: "prove", Title: "Prove what it did:"}} {
+	for _, g := range []*cobra.Group{{ID: "run", Title: "Run a pipeline:"}, {ID: "look", Title: "Look at one:"}, {ID: "prove", Title: "Prove what it did:"}, {ID: "serve", Title: "Run many in a daemon:"}} {
 		root.AddGroup(g)
 	}
 	for _, c := range a.commands() {

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-sql/sluice/server"
+)
+
+type dropOptions struct {
+	daemonOptions
+	keepTables bool
+	yes        bool
+}
+
+func (a *app) dropCommand() *cobra.Command {
+	o := &dropOptions{daemonOptions: daemonOptions{app: a}}
+	cmd := &cobra.Command{
+		Use:     "drop NAME",
+		GroupID: "serve",
+		Short:   "Remove one of the daemon's pipelines with all that it made",
+		Long: `Remove a pipeline: its batch at hand is given up, and its log, its state, its rows in schema sluice and the tables
+that it created go. Tables that were there before it stay, with what it wrote. With --keep-tables all tables stay, as
+ordinary tables that no pipeline owns; submitting the same file again then needs adopt = 'true' or other names.
+
+On a terminal the command asks first, unless --yes is given.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.ask(cmd.Context(), func(ctx context.Context, c *server.Client) error { return o.run(ctx, c, args[0]) })
+		},
+		ValidArgsFunction: a.pipelineNames(&o.state),
+	}
+	cmd.Flags().BoolVar(&o.keepTables, "keep-tables", false, "leave the tables in the database")
+	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	o.flags(cmd)
+	return cmd
+}
+
+func (o *dropOptions) run(ctx context.Context, c *server.Client, name string) error {
+	tables := server.DropTables
+	if o.keepTables {
+		tables = server.KeepTables
+	}
+	s, err := c.Status(ctx, name)
+	if err != nil {
+		return err
+	}
+	if !o.yes && o.streams.Err.IsTTY() {
+		if err := o.confirm(ctx, s); err != nil {
+			return err
+		}
+	}
+	d, err := c.Drop(ctx, name, tables)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		return o.writeJSON(d)
+	}
+	what := "its tables are kept"
+	if len(d.Tables) > 0 {
+		what = "with " + strings.Join(d.Tables, ", ")
+	} else if !o.keepTables {
+		what = "it had created no tables"
+	}
+	fmt.Fprintf(o.streams.Out, "%s is dropped, %s\n", name, what)
+	return nil
+}
+
+// confirm asks on the terminal; a signal ends the question.
+func (o *dropOptions) confirm(ctx context.Context, s server.Status) error {
+	what := ""
+	if len(s.Tables) > 0 && !o.keepTables {
+		what = " with the tables it created of " + strings.Join(s.Tables, ", ")
+	}
+	fmt.Fprintf(o.streams.Err, "drop pipeline %s%s? [y/N] ", s.Name, what)
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(o.streams.In).ReadString('\n')
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case a := <-answer:
+		if a == "y" || a == "yes" {
+			return nil
+		}
+		return errors.New("nothing was dropped")
+	}
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-sql/sluice/internal/term"
+	"github.com/sluice-sql/sluice/server"
+)
+
+func (a *app) stopCommand() *cobra.Command {
+	o := &daemonOptions{app: a}
+	abort := false
+	cmd := &cobra.Command{
+		Use:     "stop NAME",
+		GroupID: "serve",
+		Short:   "Stop one of the daemon's pipelines",
+		Long: `Stop a pipeline after the batch at hand. Its tables stay as they are, and resume goes on from there; a new daemon
+does not start it.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.ask(cmd.Context(), func(ctx context.Context, c *server.Client) error {
+				s, err := c.Stop(ctx, args[0], server.StopRequest{Abort: abort})
+				if err != nil {
+					return err
+				}
+				if s.State == server.Stopping {
+					return fmt.Errorf("pipeline %s is still finishing its batch\nhint: look again with sluice status %s, or give the batch up with sluice stop --abort %s", s.Name, s.Name, s.Name)
+				}
+				return o.told(s)
+			})
+		},
+		ValidArgsFunction: a.pipelineNames(&o.state),
+	}
+	cmd.Flags().BoolVar(&abort, "abort", false, "give the batch at hand up; it is run again after a resume")
+	o.flags(cmd)
+	return cmd
+}
+
+func (a *app) resumeCommand() *cobra.Command {
+	o := &daemonOptions{app: a}
+	detach := false
+	cmd := &cobra.Command{
+		Use:     "resume NAME",
+		GroupID: "serve",
+		Short:   "Let a stopped, finished or failed pipeline go on",
+		Long:    `Let a pipeline go on where it was. The command waits until it runs, or has failed again.`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.ask(cmd.Context(), func(ctx context.Context, c *server.Client) error {
+				s, err := c.Resume(ctx, args[0])
+				if err == nil && !detach {
+					s, err = o.await(ctx, c, args[0], launched)
+				}
+				if err != nil {
+					return err
+				}
+				return o.told(s)
+			})
+		},
+		ValidArgsFunction: a.pipelineNames(&o.state),
+	}
+	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "do not wait until it runs")
+	o.flags(cmd)
+	return cmd
+}
+
+// told prints a pipeline's new state.
+func (o *daemonOptions) told(s server.Status) error {
+	if o.json {
+		return o.writeJSON(s)
+	}
+	at := ""
+	if s.Progress != nil && s.Progress.Batch > 0 {
+		at = ", committed up to batch " + term.Count(s.Progress.Batch)
+	}
+	fmt.Fprintf(o.streams.Out, "%s is %s%s\n", s.Name, s.State, at)
+	return nil
+}
