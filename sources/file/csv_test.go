@@ -131,6 +131,17 @@ func TestCSVFields(t *testing.T) {
 	}
 }
 
+// With a single field an empty line is a row, as in DuckDB.
+func TestCSVSingleField(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.csv")
+	write(t, path, []byte("id\n1\n\n2\r\n\r\n"))
+	r := mustPoll(t, open(t, Options{Path: path, Columns: idColumn}), nil, 0)
+	want := []string{"1 | 3", "NULL | 5", "2 | 6", "NULL | 9"}
+	if diff := cmp.Diff(want, sourcetest.RenderAll(r.Chunks)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestCSVHeaderIsCheckedAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.csv")
 	for data, want := range map[string]string{

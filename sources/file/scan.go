@@ -75,12 +75,14 @@ func (sc *scan) run(from int64) (end int64, err error) {
 	return pos, nil
 }
 
+// blockSize is how much to read next: a block, or less if the rows still wanted are likely to take less.
 func (sc *scan) blockSize() int {
-	n := sc.s.blockBytes
-	if max := sc.b.MaxRows; max > 0 && max < int64(n)>>10 {
-		n = int(max) << 10 // a batch of few rows needs no large block
+	n := int64(sc.s.blockBytes)
+	if sc.b.MaxRows > 0 {
+		left := sc.b.MaxRows - sc.b.Rows() - int64(len(sc.b.Bad))
+		n = min(n, left*sc.s.rowBytes*9/8+sc.s.rowBytes)
 	}
-	return n
+	return int(max(n, 1<<9))
 }
 
 // full reports whether a limit has been reached after so many bytes.
@@ -132,13 +134,16 @@ func (sc *scan) block(dec decode.Decoder, pos, maxBytes int64) (int64, error) {
 	if n == 0 {
 		return 0, nil
 	}
-	before := len(sc.b.Bad)
+	before, rowsBefore := len(sc.b.Bad), sc.b.Rows()+int64(len(sc.b.Bad))
 	used, shared := dec.Decode(&decode.Block{Buf: buf, N: n, Base: pos, MaxBytes: maxBytes,
 		MaxRow: int(sc.s.opt.MaxRowBytes), Avail: len(sc.data), Final: atEnd && sc.final}, sc.b)
 	if err := sc.collect(before); err != nil {
 		return 0, err
 	}
 	used = min(used, len(sc.data))
+	if rows := sc.b.Rows() + int64(len(sc.b.Bad)) - rowsBefore; rows > 0 {
+		sc.s.rowBytes = max(1, int64(used)/rows)
+	}
 	sc.data = sc.data[used:]
 	if shared {
 		sc.s.buf = nil // the chunks own it now
@@ -226,8 +231,8 @@ func lineOf(f io.ReaderAt, offset int64) (line int64, err error) {
 	}
 }
 
-// inodeOf2 returns the inode number of an open file.
-func inodeOf2(f *os.File) uint64 {
+// openInode returns the inode number of an open file.
+func openInode(f *os.File) uint64 {
 	info, err := f.Stat()
 	if err != nil {
 		return 0

@@ -17,7 +17,7 @@ type CSVDialect struct {
 }
 
 // CSV decodes RFC 4180 records: fields in quotes may hold delimiters, line ends and doubled (or escaped)
-// quotes; a quote inside an unquoted field stands for itself. Empty lines are skipped.
+// quotes; a quote inside an unquoted field stands for itself. Empty lines are skipped, unless records have a single field.
 //
 // A quoted field that is not closed within the longest row is taken for a stray quote: the line it began
 // on is a bad row, and decoding goes on with the next line.
@@ -53,7 +53,7 @@ func (d *CSV) Decode(blk *Block, b *Builder) (used int, shared bool) {
 	b.open(blk.Buf)
 	p, stop := 0, blk.stop()
 	for p < stop && !b.Full() {
-		if n := blankLine(d.buf, p); n > 0 {
+		if n := blankLine(d.buf, p); n > 0 && len(d.columns) != 1 {
 			p += n
 			continue
 		}
