@@ -248,6 +248,9 @@ func (p *pipeline) status() Status {
 		if p.problem != nil && progress.CommittedAt.After(p.problem.At) {
 			s.Problem = nil
 		}
+		if last := p.rec.Progress; progress.CommittedAt.IsZero() && last != nil && last.Batch == progress.Batch {
+			progress.CommittedAt = last.CommittedAt // this run has committed nothing yet; the last one did
+		}
 	}
 	return s
 }

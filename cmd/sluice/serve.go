@@ -39,8 +39,8 @@ programs that send the token in STATE_DIR/token; docs/api.md describes the reque
 
 The first SIGINT or SIGTERM lets every pipeline finish its batch, the second gives the batches up. Either way the
 next daemon goes on from there. Variables in SQL files, ${NAME}, come from the daemon's environment.`,
-		Example: `  sluice serve &
-  sluice submit flights.sql
+		Example: `  sluice serve                              # in one terminal, or under systemd
+  sluice submit flights.sql                 # in another
   sluice ls`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
