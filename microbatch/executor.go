@@ -97,7 +97,8 @@ func (x *Executor) Close() error {
 // Run executes the program over the batch's accepted rows, by source, and returns the outputs' deltas in
 // the program's order. State changes stay open until Commit or Rollback; after an error only Rollback
 // may follow.
-func (x *Executor) Run(ctx context.Context, in map[string][]*vector.Chunk) ([]OutputDelta, error) {
+func (x *Executor) Run(ctx context.Context, in map[string][]*vector.Chunk) (_ []OutputDelta, err error) {
+	defer recoverInvariant(&err)
 	for name, input := range x.inputs {
 		input.Set(in[name])
 	}
@@ -115,6 +116,18 @@ func (x *Executor) Run(ctx context.Context, in map[string][]*vector.Chunk) ([]Ou
 		out[i].seal()
 	}
 	return out, nil
+}
+
+// recoverInvariant turns the row store's refusal of an impossible change into an error: it means a defect
+// of the plan, and stops this pipeline, not the process.
+func recoverInvariant(err *error) {
+	switch e := recover().(type) {
+	case nil:
+	case *rowstore.InvariantError:
+		*err = fmt.Errorf("the program broke an invariant of its state: %w", e)
+	default:
+		panic(e)
+	}
 }
 
 func (x *Executor) step(ctx context.Context, s *planner.Step, out []OutputDelta) error {

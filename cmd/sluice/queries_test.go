@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"math/rand"
+	"path"
+	"path/filepath"
+	"testing"
+
+	"github.com/sluice-sql/sluice/internal/duck"
+	"github.com/sluice-sql/sluice/internal/oracle/oracletest"
+	"github.com/sluice-sql/sluice/internal/term"
+	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/planner/ddl"
+	"github.com/sluice-sql/sluice/queries"
+)
+
+// TestQueries runs every shipped pipeline over its own input: straight, cut into batches of random sizes,
+// and broken at random failpoints and started again. Every view is compared with one-shot DuckDB after
+// every batch, and at the end the whole log is executed again.
+func TestQueries(t *testing.T) {
+	files, err := fs.Glob(queries.Files, "*.sql")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d queries, %v", len(files), err)
+	}
+	for i, name := range files {
+		t.Run(name, func(t *testing.T) {
+			l := loadQuery(t, name)
+			rows := int64(6_000)
+			if name == "demo_flights.sql" {
+				rows = 150_000
+			}
+			for _, mode := range []struct {
+				name string
+				o    oracletest.Options
+			}{
+				{"straight", oracletest.Options{}},
+				{"cut", oracletest.Options{MaxBatchRows: rows, Replay: true}},
+				{"killed", oracletest.Options{MaxBatchRows: rows, Fail: true}},
+			} {
+				t.Run(mode.name, func(t *testing.T) { driveQuery(t, l, int64(i), mode.o) })
+			}
+		})
+	}
+}
+
+func loadQuery(t *testing.T, name string) *loaded {
+	t.Helper()
+	text, err := queries.Files.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := filepath.Abs("../../queries")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := testApp(t).load(context.Background(), spec{Name: nameOf(name), File: path.Base(name), Text: text, BaseDir: dir, UntilEnd: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func driveQuery(t *testing.T, l *loaded, seed int64, o oracletest.Options) {
+	t.Helper()
+	t.Logf("seed %d", seed)
+	o.Rand = rand.New(rand.NewSource(seed))
+	open := func() map[string]microbatch.Source {
+		s, err := l.openSources()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = closeSources(s) })
+		return s
+	}
+	sink := oracletest.NewSink(t, l.plan, open())
+	bound := microbatch.BoundSink{Sink: sink}
+	for _, out := range l.plan.Program.Outputs {
+		bound.Targets = append(bound.Targets, microbatch.Target{Output: out})
+	}
+	oracletest.Run(t, microbatch.Config{
+		Name: l.Name, Plan: l.plan, Sources: open(), Sinks: []microbatch.BoundSink{bound}, LogDir: filepath.Join(t.TempDir(), "log"),
+		MaxBatchRows: l.settings.Int(ddl.MaxBatchRows), SnapshotLogBytes: 200_000, DuckDBVersion: duck.Version(),
+		Logger: slog.New(slog.DiscardHandler),
+	}, sink, o)
+	if sink.Commits == 0 {
+		t.Error("nothing was compared")
+	}
+}
+
+// testApp is a command line without an environment that says nothing.
+func testApp(t *testing.T) *app {
+	t.Helper()
+	streams, _, _ := term.Buffers()
+	return &app{streams: streams, env: func(string) (string, bool) { return "", false }, log: slog.New(slog.DiscardHandler)}
+}
