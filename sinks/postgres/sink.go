@@ -34,7 +34,7 @@ type Options struct {
 	KeepBatches int64
 }
 
-// Validate reports all problems and fills in the defaults.
+// validate reports all problems and fills in the defaults.
 func (o *Options) validate() error {
 	var errs []error
 	if o.URL == "" {

@@ -54,16 +54,13 @@ func (s *Sink) stage(ctx context.Context, ses *session, b *microbatch.StagedBatc
 	for i := range b.Outputs {
 		deltas[b.Outputs[i].Name] = &b.Outputs[i]
 	}
-	tx, err := ses.Begin(ctx)
+	// Why without waiting for the disk: a server crash may take this transaction back, but it empties
+	// the unlogged tables anyway, and recovery copes with both in the same way.
+	tx, err := ses.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN; SET LOCAL synchronous_commit = off"})
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback(ctx)
-	// Why without waiting for the disk: a server crash may take this transaction back, but it empties
-	// the unlogged tables anyway, and recovery copes with both in the same way.
-	if _, err := tx.Exec(ctx, "SET LOCAL synchronous_commit = off"); err != nil {
-		return err
-	}
 	// Invariant: the row stays locked until this transaction ends, so a newer engine's Open waits for it.
 	var epoch, batch int64
 	err = tx.QueryRow(ctx, "SELECT epoch, batch FROM sluice.ledger WHERE pipeline = $1 FOR SHARE", s.pipeline).Scan(&epoch, &batch)
