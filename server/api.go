@@ -22,24 +22,40 @@ const (
 	stopTimeout = time.Minute
 )
 
+// route is a request that the API takes.
+type route struct {
+	pattern string // as net/http's ServeMux reads it
+	handle  http.HandlerFunc
+}
+
+func (s *Server) routes() []route {
+	return []route{
+		{"GET /healthz", s.health},
+		{"GET /v1/version", s.version},
+		{"POST /v1/pipelines", s.submit},
+		{"GET /v1/pipelines", s.list},
+		{"GET /v1/pipelines/{name}", s.status},
+		{"GET /v1/pipelines/{name}/sql", s.sql},
+		{"POST /v1/pipelines/{name}/stop", s.stop},
+		{"POST /v1/pipelines/{name}/resume", s.resume},
+		{"DELETE /v1/pipelines/{name}", s.drop},
+	}
+}
+
 // handler is the API, without any question of who asks.
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		send(w, http.StatusOK, map[string]string{"status": "ok"})
-	})
-	mux.HandleFunc("GET /v1/version", s.version)
-	mux.HandleFunc("POST /v1/pipelines", s.submit)
-	mux.HandleFunc("GET /v1/pipelines", s.list)
-	mux.HandleFunc("GET /v1/pipelines/{name}", s.status)
-	mux.HandleFunc("GET /v1/pipelines/{name}/sql", s.sql)
-	mux.HandleFunc("POST /v1/pipelines/{name}/stop", s.stop)
-	mux.HandleFunc("POST /v1/pipelines/{name}/resume", s.resume)
-	mux.HandleFunc("DELETE /v1/pipelines/{name}", s.drop)
+	for _, r := range s.routes() {
+		mux.Handle(r.pattern, r.handle)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, newError(CodeNotFound, "the requests are listed in docs/api.md", "there is no %s %s", r.Method, r.URL.Path))
 	})
 	return mux
+}
+
+func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+	send(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
 func (s *Server) version(w http.ResponseWriter, _ *http.Request) {

@@ -37,6 +37,30 @@ const (
 	CodeInternal Code = "internal"
 )
 
+// codes lists them all, with what each means.
+var codes = []struct {
+	code Code
+	doc  string
+}{
+	{CodeBadRequest, "the request is not what docs/api.md shows"},
+	{CodeSQL, "the pipeline file is wrong; sql has the positions"},
+	{CodeUnauthorized, "TCP: the token is missing or wrong"},
+	{CodeForbidden, "TCP: the request comes from a web page or is for another host"},
+	{CodeNotFound, "there is no such pipeline, or no such request"},
+	{CodeExists, "a pipeline has that name, letter case aside"},
+	{CodeState, "the pipeline's state does not allow it now"},
+	{CodeTimeout, "it took too long; the hint says what may still happen"},
+	{CodeShutdown, "the daemon is ending"},
+	{CodeTooMany, "the daemon has as many pipelines as it takes"},
+	{CodeFenced, "a newer engine has taken the pipeline over"},
+	{CodeCorrupt, "the checkpoint log is damaged"},
+	{CodeRefused, "log and database do not belong together"},
+	{CodeRangeChanged, "a source no longer holds what was read from it"},
+	{CodePanicked, "the engine met a state that should be impossible"},
+	{CodeFailed, "any other failure of a pipeline"},
+	{CodeInternal, "any other failure of the daemon"},
+}
+
 // Error is how the API reports a failure, both of a request and of a pipeline.
 type Error struct {
 	Message string `json:"error"`

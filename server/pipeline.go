@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/sluice-sql/sluice/microbatch"
 )
 
 // pipeline is one submitted pipeline, running or not.
@@ -169,10 +171,21 @@ func (p *pipeline) detach() (advanced bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	progress := p.runner.Progress()
+	p.recall(&progress)
 	p.runner, p.rec.Progress = nil, &progress
 	advanced = progress.Batch > p.best
 	p.best = max(p.best, progress.Batch)
 	return advanced
+}
+
+// recall fills in what the last run knew, when this one has committed nothing yet. The caller holds mu.
+func (p *pipeline) recall(now *microbatch.Progress) {
+	if last := p.rec.Progress; last != nil && now.CommittedAt.IsZero() && last.Batch == now.Batch {
+		now.CommittedAt = last.CommittedAt
+		if now.RemainingBytes < 0 && now.RemainingRows < 0 {
+			now.RemainingBytes, now.RemainingRows = last.RemainingBytes, last.RemainingRows
+		}
+	}
 }
 
 // pause waits for the next attempt and reports false when a stop came first.
@@ -248,9 +261,7 @@ func (p *pipeline) status() Status {
 		if p.problem != nil && progress.CommittedAt.After(p.problem.At) {
 			s.Problem = nil
 		}
-		if last := p.rec.Progress; progress.CommittedAt.IsZero() && last != nil && last.Batch == progress.Batch {
-			progress.CommittedAt = last.CommittedAt // this run has committed nothing yet; the last one did
-		}
+		p.recall(&progress)
 	}
 	return s
 }
@@ -259,7 +270,7 @@ func (p *pipeline) status() Status {
 func guarded(fn func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v\n%s", errPanicked, r, debug.Stack())
+			err = fmt.Errorf("%w: %v\nDetail: %s", errPanicked, r, debug.Stack())
 		}
 	}()
 	return fn()
