@@ -55,9 +55,11 @@ func (l *loaded) open(ctx context.Context, p place) (_ *engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.Pipeline, err = microbatch.Open(ctx, l.config(p, e.sources, e.sinks)); err != nil {
+	pipeline, err := microbatch.Open(ctx, l.config(p, e.sources, e.sinks))
+	if err != nil {
 		return nil, err
 	}
+	e.Pipeline = pipeline
 	if pg != nil {
 		e.warnings = pg.Warnings()
 	}

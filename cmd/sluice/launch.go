@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -30,7 +31,8 @@ type sourceBinding struct {
 type sinkKind int
 
 const (
-	toPostgres sinkKind = iota
+	nowhere sinkKind = iota // its options are wrong
+	toPostgres
 	toStdout
 )
 
@@ -70,6 +72,9 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 	switch b.connector {
 	case "file":
 		o := l.fileOptions(src, v)
+		if err := checkCSVOptions(v, o); err != nil {
+			return b, err
+		}
 		if o.Mode != "bounded" {
 			b.endless = "its mode is 'tail'"
 		}
@@ -98,6 +103,7 @@ func (l *loaded) bindSink(sink planner.Sink) (b sinkBinding, err error) {
 		}
 	}
 	if sink.Decl == nil {
+		b.kind = toPostgres
 		if l.unnamed(sink.View) {
 			b.kind = toStdout
 		}
@@ -107,7 +113,10 @@ func (l *loaded) bindSink(sink planner.Sink) (b sinkBinding, err error) {
 	if err != nil {
 		return b, err
 	}
-	if v.String("connector") == "stdout" {
+	switch v.String("connector") {
+	case "postgres":
+		b.kind = toPostgres
+	case "stdout":
 		b.kind = toStdout
 	}
 	for _, o := range sink.Decl.With.Items {
@@ -158,14 +167,15 @@ func checkSink(sink *ddl.Sink) (ddl.Values, error) {
 }
 
 func checkConnector(with ddl.Options, what string, known []string, specs map[string][]ddl.OptionSpec) (ddl.Values, error) {
-	name, given := with.Get("connector")
+	option, given := with.Lookup("connector")
+	name := option.Value
 	if !given {
 		return ddl.Values{}, with.Errorf("connector", "%s names no connector", what).
 			WithHint("add connector = '%s'", strings.Join(known, "' or '"))
 	}
 	list, ok := specs[name]
 	if !ok {
-		err := with.Errorf("connector", "connector %q of %s is not known", name, what)
+		err := with.Errorf("connector", "connector %q of %s is not known", option.Display(), what)
 		if best := ddl.Suggest(name, known); best != "" {
 			return ddl.Values{}, err.WithHint("did you mean '%s'?", best)
 		}
@@ -195,6 +205,26 @@ func (l *loaded) fileOptions(src planner.Source, v ddl.Values) file.Options {
 		o.Mode = "bounded"
 	}
 	return o
+}
+
+// checkCSVOptions refuses options that would be ignored.
+func checkCSVOptions(v ddl.Values, o file.Options) error {
+	format := o.Format
+	if format == "" {
+		switch strings.ToLower(filepath.Ext(strings.TrimRight(o.Path, `"] `))) {
+		case ".json", ".ndjson", ".jsonl":
+			format = "json"
+		case ".parquet":
+			format = "parquet"
+		}
+	}
+	var problems []error
+	for _, name := range csvOptions {
+		if v.Given(name) && format != "" && format != "csv" {
+			problems = append(problems, v.Errorf(name, "option %q is for csv, and the format is %s", name, format).WithHint("remove it"))
+		}
+	}
+	return ddl.Join(problems...)
 }
 
 func nexmarkOptionsOf(src planner.Source, v ddl.Values) (nexmark.Options, error) {
@@ -230,7 +260,7 @@ func (l *loaded) positioned(src *ddl.Source, err error) error {
 		}
 		return ddl.Join(out...)
 	}
-	message, hint, hinted := strings.Cut(err.Error(), "\nHint: ")
+	message, hint, hinted := strings.Cut(redact(src.With, err.Error()), "\nHint: ")
 	e := src.With.Errorf("path", "%s", message)
 	if word, _, ok := strings.Cut(message, " = "); ok {
 		if _, given := src.With.Lookup(word); given {
@@ -249,12 +279,22 @@ func (l *loaded) positioned(src *ddl.Source, err error) error {
 	return e
 }
 
+// redact takes values that came from the environment out of a message.
+func redact(with ddl.Options, message string) string {
+	for _, o := range with.Items {
+		if o.Secret && o.Value != "" {
+			message = strings.ReplaceAll(message, o.Value, ddl.Redacted)
+		}
+	}
+	return message
+}
+
 // checkDuplicates refuses a view that goes to one system twice: a sink tells its outputs apart by the view.
 func (l *loaded) checkDuplicates() error {
 	var problems []error
 	for i, b := range l.sinks {
 		for _, other := range l.sinks[:i] {
-			if b.Decl != nil && other.View == b.View && other.kind == b.kind {
+			if b.Decl != nil && b.kind != nowhere && other.View == b.View && other.kind == b.kind {
 				problems = append(problems, l.file.Errorf(b.Decl.Name.Span, "view %q goes to the same place as sink %q", b.View, other.Name).
 					WithHint("make a second view: CREATE MATERIALIZED VIEW %s_2 AS FROM %s", b.View, b.View))
 			}
