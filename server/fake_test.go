@@ -72,8 +72,11 @@ func (l *fakeLauncher) Launch(ctx context.Context, s Spec) (Runner, error) {
 			return nil, r.end.launch
 		}
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	l.live[s.Name]++
-	return r, ctx.Err()
+	return r, nil
 }
 
 func (l *fakeLauncher) Drop(_ context.Context, s Spec, t Tables) ([]string, error) {
