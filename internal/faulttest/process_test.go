@@ -1,0 +1,100 @@
+package faulttest
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A process is a sluice that runs while the test goes on.
+type process struct {
+	cmd            *exec.Cmd
+	stdout, stderr *bytes.Buffer
+	ended          chan error
+	trace          string
+	result         *result
+}
+
+// start runs a command beside the test. failpoints may be empty.
+func (p *pipeline) start(t testing.TB, failpoints string, args ...string) *process {
+	t.Helper()
+	trace := filepath.Join(t.TempDir(), "trace")
+	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
+	c := &process{ended: make(chan error, 1), trace: trace}
+	c.cmd, c.stdout, c.stderr = p.command(ctx, []string{"SLUICE_FAILPOINTS=" + failpoints, "SLUICE_FAILPOINT_TRACE=" + trace}, args...)
+	if err := c.cmd.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	go func() { c.ended <- c.cmd.Wait() }()
+	t.Cleanup(func() {
+		cancel() // kills it, if the test has not waited for it
+		if c.result == nil {
+			<-c.ended
+		}
+	})
+	return c
+}
+
+// wait returns how the process ended.
+func (c *process) wait(t testing.TB) result {
+	t.Helper()
+	if c.result == nil {
+		r := ended(t, c.cmd, <-c.ended, c.stdout, c.stderr)
+		c.result = &r
+	}
+	return *c.result
+}
+
+func (c *process) signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := c.cmd.Process.Signal(s); err != nil {
+		t.Fatalf("%s: %v", s, err)
+	}
+}
+
+// waitFired waits until the process has come to one of its failpoints.
+func (c *process) waitFired(t testing.TB) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if text, err := os.ReadFile(c.trace); err == nil && len(text) > 0 {
+			return
+		}
+		select {
+		case err := <-c.ended:
+			r := ended(t, c.cmd, err, c.stdout, c.stderr)
+			c.result = &r
+			t.Fatalf("the process ended before it came to its failpoint:\n%v", r)
+		case <-tick.C:
+		}
+	}
+}
+
+// livesFor reports whether the process still runs after d.
+func (c *process) livesFor(t testing.TB, d time.Duration) bool {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case err := <-c.ended:
+		r := ended(t, c.cmd, err, c.stdout, c.stderr)
+		c.result = &r
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// firstLine is what a test shows of a long message.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
