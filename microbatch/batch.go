@@ -159,7 +159,7 @@ func (p *Pipeline) done(ctx context.Context, b *batch) error {
 		}
 	}
 	p.progress.committed(b, at)
-	return nil
+	return fpDone.Hit()
 }
 
 func (p *Pipeline) commitInfo(b *batch) CommitInfo {
