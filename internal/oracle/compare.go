@@ -29,6 +29,11 @@ func (d *Difference) Equal() bool { return d.Missing == 0 && d.Extra == 0 }
 // Compare matches the rows got for a view, as a multiset, with the answer of the view's own query over
 // what was loaded.
 func (s *OneShot) Compare(ctx context.Context, view string, got []*vector.Chunk) (*Difference, error) {
+	return s.compare(ctx, view, vector.QuoteIdent(view), got)
+}
+
+// compare is Compare with the relation that gives the answer.
+func (s *OneShot) compare(ctx context.Context, view, answer string, got []*vector.Chunk) (*Difference, error) {
 	v, err := s.view(view)
 	if err != nil {
 		return nil, err
@@ -47,8 +52,13 @@ func (s *OneShot) Compare(ctx context.Context, view string, got []*vector.Chunk)
 		}
 	}
 	cols := strings.Join(all, ", ")
+	d := &Difference{View: view}
+	same, err := s.same(ctx, cols, answer, d)
+	if err != nil || same {
+		return d, err
+	}
 	statements := []string{
-		"CREATE OR REPLACE TEMP TABLE _want AS SELECT " + cols + " FROM " + vector.QuoteIdent(view),
+		"CREATE OR REPLACE TEMP TABLE _want AS SELECT " + cols + " FROM " + answer,
 		"CREATE OR REPLACE TEMP TABLE _got AS SELECT " + cols + " FROM " + vector.QuoteIdent("got_"+view) + "()",
 		"CREATE OR REPLACE TEMP TABLE _missing AS FROM _want EXCEPT ALL FROM _got",
 		"CREATE OR REPLACE TEMP TABLE _extra AS FROM _got EXCEPT ALL FROM _want",
@@ -61,7 +71,21 @@ func (s *OneShot) Compare(ctx context.Context, view string, got []*vector.Chunk)
 			return nil, fmt.Errorf("compare view %q: %w", view, err)
 		}
 	}
-	return s.difference(ctx, view)
+	return d, s.difference(ctx, d)
+}
+
+// same answers the common case, no difference at all, in one statement.
+func (s *OneShot) same(ctx context.Context, cols, answer string, d *Difference) (bool, error) {
+	text, _, err := s.conn.QueryValue(ctx, "WITH w AS MATERIALIZED (SELECT "+cols+" FROM "+answer+"), "+
+		"g AS MATERIALIZED (SELECT "+cols+" FROM "+vector.QuoteIdent("got_"+d.View)+"()) "+
+		"SELECT (SELECT count(*) FROM w) || ' ' || (SELECT count(*) FROM (FROM w EXCEPT ALL FROM g)) || ' ' || (SELECT count(*) FROM (FROM g EXCEPT ALL FROM w))")
+	if err != nil {
+		return false, fmt.Errorf("compare view %q: %w", d.View, err)
+	}
+	if _, err := fmt.Sscan(text, &d.Rows, &d.Missing, &d.Extra); err != nil {
+		return false, fmt.Errorf("compare view %q: %w", d.View, err)
+	}
+	return d.Equal(), nil
 }
 
 // pairFloats takes out of _missing and _extra the rows that differ only by rounding: within equal exact
@@ -97,21 +121,21 @@ func (s *OneShot) view(name string) (*planner.View, error) {
 	return nil, fmt.Errorf("the pipeline has no view %q", name)
 }
 
-func (s *OneShot) difference(ctx context.Context, view string) (*Difference, error) {
-	d := &Difference{View: view}
+// difference counts and samples what the comparison left over.
+func (s *OneShot) difference(ctx context.Context, d *Difference) error {
 	for table, n := range map[string]*int64{"_want": &d.Rows, "_missing": &d.Missing, "_extra": &d.Extra} {
 		text, _, err := s.conn.QueryValue(ctx, "SELECT count(*)::VARCHAR FROM "+table)
 		if err != nil {
-			return nil, fmt.Errorf("count differences: %w", err)
+			return fmt.Errorf("count differences: %w", err)
 		}
 		if _, err := fmt.Sscan(text, n); err != nil {
-			return nil, fmt.Errorf("count differences: %w", err)
+			return fmt.Errorf("count differences: %w", err)
 		}
 	}
 	for _, side := range []struct{ table, label string }{{"_missing", "one-shot only"}, {"_extra", "pipeline only"}} {
 		chunks, _, err := s.conn.Collect(ctx, "SELECT t::VARCHAR FROM "+side.table+" t ORDER BY 1 LIMIT 5")
 		if err != nil {
-			return nil, fmt.Errorf("list differences: %w", err)
+			return fmt.Errorf("list differences: %w", err)
 		}
 		for _, c := range chunks {
 			for i := 0; i < c.N; i++ {
@@ -119,5 +143,5 @@ func (s *OneShot) difference(ctx context.Context, view string) (*Difference, err
 			}
 		}
 	}
-	return d, nil
+	return nil
 }

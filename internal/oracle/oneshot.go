@@ -21,13 +21,15 @@ type OneShot struct {
 	conn   *duck.Conn
 	inputs map[string]*duck.Input
 	got    map[string]*duck.Input
+	// want holds normalized answers; see CompareNormalized.
+	want map[string]*duck.Input
 }
 
 // New makes the instance, with empty tables. It runs with one thread, so that aggregates without ORDER BY
 // see rows in arrival order.
 func New(ctx context.Context, plan *planner.Pipeline, o duck.Options) (_ *OneShot, err error) {
 	o.Threads = 1
-	s := &OneShot{plan: plan, inputs: map[string]*duck.Input{}, got: map[string]*duck.Input{}}
+	s := &OneShot{plan: plan, inputs: map[string]*duck.Input{}, got: map[string]*duck.Input{}, want: map[string]*duck.Input{}}
 	if s.db, err = duck.Open(o); err != nil {
 		return nil, fmt.Errorf("open DuckDB: %w", err)
 	}
