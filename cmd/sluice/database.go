@@ -49,6 +49,22 @@ func openDatabase(ctx context.Context, url string, state stateDir) (*database, e
 	return d, nil
 }
 
+// recordedDatabase opens the Postgres that a pipeline's record names. The flag goes first; SLUICE_POSTGRES
+// is taken if it is the same server, because it may have the password that the record leaves out.
+func (a *app) recordedDatabase(ctx context.Context, flag string, dir pipelineDir, r record) (*database, error) {
+	switch env := a.postgresURL(""); {
+	case flag != "":
+		return openDatabase(ctx, flag, dir.state())
+	case r.Embedded:
+		return openDatabase(ctx, "", dir.state())
+	case r.Postgres == "":
+		return nil, fmt.Errorf("no view of pipeline %s is in PostgreSQL", r.Name)
+	case withoutPassword(env) == r.Postgres:
+		return openDatabase(ctx, env, dir.state())
+	}
+	return openDatabase(ctx, r.Postgres, dir.state())
+}
+
 // stopTimeout bounds the shutdown of the embedded cluster. What it cannot finish it finishes alone.
 const stopTimeout = 30 * time.Second
 

@@ -100,8 +100,7 @@ func (l *loaded) record(p place) record {
 	r := record{Name: l.Name, File: l.File, BaseDir: l.BaseDir, UntilEnd: l.UntilEnd, Settings: l.Settings,
 		StartedAt: time.Now().UTC(), CreatedAt: time.Now().UTC(), Version: version()}
 	if p.db != nil {
-		r.StateDir = string(p.db.state)
-		if p.db.cluster == nil {
+		if r.Embedded = p.db.cluster != nil; !r.Embedded {
 			r.Postgres = withoutPassword(p.db.url)
 		}
 	}

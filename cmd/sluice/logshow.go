@@ -1,13 +1,73 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/internal/term"
+	"github.com/sluice-sql/sluice/internal/vfs"
 )
+
+func (a *app) logShowCommand() *cobra.Command {
+	o := &logOptions{app: a}
+	cmd := o.flags(&cobra.Command{
+		Use:   "show NAME|DIR",
+		Short: "Show the batches of a log",
+		Long: `Show the batches of a log: when each was planned and committed, its rows, and how large its state change is. With
+--json every record is printed as it is, one object a line: offsets, watermarks and digests included.`,
+		Example: `  sluice log show flights --from 40
+  sluice log show flights --json | jq -c 'select(.prepared) | .prepared.outputs'`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.show(cmd.Context(), args[0]) },
+	})
+	o.rangeFlags(cmd)
+	return cmd
+}
+
+func (o *logOptions) show(ctx context.Context, arg string) error {
+	if err := o.checkRange("sluice log show"); err != nil {
+		return err
+	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	dir, err := o.dir(arg)
+	if err != nil {
+		return err
+	}
+	last := int64(math.MaxInt64)
+	if o.to > 0 {
+		last = o.to
+	}
+	show := newLogShow(o)
+	for e, err := range checkpointlog.Read(dir, vfs.OS{}) {
+		var torn *checkpointlog.TornTail
+		if errors.As(err, &torn) {
+			// Beside a running engine this may be the record that it writes just now.
+			fmt.Fprintln(o.streams.Err, torn.Error())
+			break
+		}
+		if err != nil {
+			return errors.Join(show.flush(), err)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if n := batchOf(e); n < o.from || n > last {
+			continue
+		}
+		if err := show.entry(e); err != nil {
+			return err
+		}
+	}
+	return show.flush()
+}
 
 // logShow turns records into one row a batch, or one JSON line a record.
 type logShow struct {

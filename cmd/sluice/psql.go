@@ -89,7 +89,7 @@ func (o *psqlOptions) open(ctx context.Context, name string) (*database, error) 
 	if err != nil {
 		return nil, err
 	}
-	return o.recordedDatabase(ctx, o.postgres, r)
+	return o.recordedDatabase(ctx, o.postgres, dir, r)
 }
 
 // findPsql prefers the one in PATH.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -44,7 +45,7 @@ func (a *app) execute(args []string) ExitCode {
 	if !a.started && !errors.As(err, &usage) {
 		err = &usageError{cmd.CommandPath(), err}
 	}
-	if !errors.Is(err, errReported) && !errors.Is(err, errInterrupted) {
+	if !said(err) {
 		message := tidy(err.Error())
 		if exitCode(err) != ExitRejected { // Those begin with file:line:column, which editors can jump to.
 			message = a.streams.Err.Styled(term.Red, "sluice:") + " " + message
@@ -52,6 +53,14 @@ func (a *app) execute(args []string) ExitCode {
 		fmt.Fprintln(a.streams.Err, message)
 	}
 	return exitCode(err)
+}
+
+// said tells that there is nothing to add: the command has reported the failure, or the user asked for it.
+func said(err error) bool {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return !slices.ContainsFunc(many.Unwrap(), func(e error) bool { return !said(e) })
+	}
+	return errors.Is(err, errReported) || errors.Is(err, errInterrupted)
 }
 
 var noteLine = regexp.MustCompile(`(?m)^(Hint|Detail|Context): `)

@@ -8,7 +8,6 @@ import (
 
 	"github.com/sluice-sql/sluice/internal/term"
 	"github.com/sluice-sql/sluice/microbatch"
-	"github.com/sluice-sql/sluice/planner/ddl"
 )
 
 // A runView shows a running pipeline on stderr: a live line on a terminal, plain lines elsewhere. What is
@@ -125,8 +124,8 @@ func (o *runOptions) psqlLater(l *loaded, p place) string {
 	if p.db == nil {
 		return ""
 	}
-	if p.db.cluster == nil {
-		return "psql " + shellQuote(ddl.RedactURL(p.db.url))
+	if now := p.db.psqlNow(); p.db.cluster == nil && now != "" {
+		return now
 	}
 	return "sluice psql " + o.again(l)
 }

@@ -36,6 +36,9 @@ func (d pipelineDir) tempDir() string    { return filepath.Join(string(d), "tmp"
 func (d pipelineDir) sqlFile() string    { return filepath.Join(string(d), "pipeline.sql") }
 func (d pipelineDir) recordFile() string { return filepath.Join(string(d), "run.json") }
 
+// state is the state directory that a pipeline's directory is part of.
+func (d pipelineDir) state() stateDir { return stateDir(filepath.Dir(filepath.Dir(string(d)))) }
+
 // stateDirFrom picks the state directory: the flag, then SLUICE_STATE_DIR, then the XDG state home.
 func (a *app) stateDirFrom(flag string) (stateDir, error) {
 	if flag != "" {
@@ -89,9 +92,10 @@ type record struct {
 	// File is where the text came from; relative paths in it start at BaseDir.
 	File    string `json:"file"`
 	BaseDir string `json:"base_dir"`
-	// Postgres is the connection string without its password; empty for the embedded cluster of StateDir.
+	// Postgres is the connection string without its password. Embedded says that it is the cluster of the
+	// state directory instead. Neither: no view goes to Postgres.
 	Postgres string `json:"postgres,omitempty"`
-	StateDir string `json:"state_dir"`
+	Embedded bool   `json:"embedded,omitempty"`
 	UntilEnd bool   `json:"until_end,omitempty"`
 	// Settings are pipeline options that the command line gave.
 	Settings  map[string]string `json:"settings,omitempty"`
@@ -172,7 +176,8 @@ func (s stateDir) find(arg string) (pipelineDir, error) {
 		if !exists(dir) {
 			return "", fmt.Errorf("there is no directory %s", arg)
 		}
-		return pipelineDir(dir), nil
+		abs, err := filepath.Abs(dir)
+		return pipelineDir(abs), err
 	}
 	if dir := s.pipeline(arg); exists(string(dir)) {
 		return dir, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -135,7 +136,7 @@ func (o *verifyOptions) verify(ctx context.Context, arg string) (_ *verifyReport
 	if !l.needsPostgres() {
 		return nil, fmt.Errorf("no view of pipeline %s is in PostgreSQL, so there is nothing to verify\nhint: `sluice replay %s` executes its batches again", l.Name, arg)
 	}
-	db, err := o.recordedDatabase(ctx, o.postgres, rec)
+	db, err := o.recordedDatabase(ctx, o.postgres, dir, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +166,7 @@ func (o *verifyOptions) verify(ctx context.Context, arg string) (_ *verifyReport
 		return nil, err
 	}
 	for i, out := range shown.outputs {
-		d, err := one.Compare(ctx, out.Name, shown.rows[i])
+		d, err := compare(ctx, one, out, shown.rows[i])
 		if err != nil {
 			return nil, err
 		}
@@ -176,17 +177,19 @@ func (o *verifyOptions) verify(ctx context.Context, arg string) (_ *verifyReport
 	return r, nil
 }
 
-// recordedDatabase opens the Postgres that a pipeline's record names. The flag goes first; SLUICE_POSTGRES
-// is taken if it is the same server, because it may have the password that the record leaves out.
-func (a *app) recordedDatabase(ctx context.Context, flag string, r record) (*database, error) {
-	url := flag
-	if url == "" {
-		url = r.Postgres
-		if env := a.postgresURL(""); env != "" && withoutPassword(env) == r.Postgres {
-			url = env
+// compare lets the sink normalize the answer where Postgres does not keep every value as DuckDB has it.
+func compare(ctx context.Context, one *oracle.OneShot, out planner.Output, rows []*vector.Chunk) (*oracle.Difference, error) {
+	for _, c := range out.Columns {
+		if changesInPostgres(c.Type) {
+			return one.CompareNormalized(ctx, out.Name, rows, func(c *vector.Chunk) (*vector.Chunk, error) { return postgres.Normalize(out, c) })
 		}
 	}
-	return openDatabase(ctx, url, stateDir(r.StateDir))
+	return one.Compare(ctx, out.Name, rows)
+}
+
+// changesInPostgres says that values of the type come back otherwise, as postgres.Normalize describes.
+func changesInPostgres(t vector.Type) bool {
+	return t.Kind == vector.Map || t.Kind == vector.TimestampNS || t.Kind == vector.TimeNS || slices.ContainsFunc(t.ChildTypes(), changesInPostgres)
 }
 
 // shownTables are a pipeline's tables as a reader of one instant sees them.
