@@ -63,6 +63,8 @@ func ioHint(err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "\nHint: the disk is full; free space (or move the state directory) and start the pipeline again, nothing committed is lost"
+	case errors.Is(err, syscall.EFBIG):
+		return "\nHint: a limit on the size of files was reached; raise it (ulimit -f) and start the pipeline again, nothing committed is lost"
 	case errors.Is(err, syscall.EIO):
 		return "\nHint: the disk reports an I/O error; check it, then start the pipeline again"
 	}

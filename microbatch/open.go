@@ -37,7 +37,7 @@ func Open(ctx context.Context, cfg Config) (_ *Pipeline, err error) {
 	}
 	p.log = log
 	if rec.Torn != nil {
-		cfg.Logger.Warn("the log had a torn tail, which was cut off; a copy was kept", "pipeline", cfg.Name, "tail", fmt.Sprintf("%+v", *rec.Torn))
+		cfg.Logger.Warn("the log had a torn tail, which was cut off; a copy was kept", "pipeline", cfg.Name, "tail", rec.Torn, "copy", rec.Torn.Copy)
 	}
 	for _, bad := range rec.BadSnapshots {
 		cfg.Logger.Error("a snapshot is damaged and was set aside", "pipeline", cfg.Name, "error", bad)
