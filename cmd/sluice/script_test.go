@@ -62,7 +62,7 @@ func TestScripts(t *testing.T) {
 					return nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"exits": exits, "await": await, "flipbit": flipBit, "start": start, "signal": sendSignal, "ended": ended},
+					"exits": exits, "await": await, "flipbit": flipBit, "start": start, "says": says, "signal": sendSignal, "ended": ended},
 			})
 		})
 	}
@@ -128,6 +128,28 @@ func startedCommand(ts *testscript.TestScript, name string) *exec.Cmd {
 		ts.Fatalf("no command %s was started", name)
 	}
 	return cmd.(*exec.Cmd)
+}
+
+// says FILE TEXT waits until a file holds a text.
+func says(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: says FILE TEXT")
+	}
+	timeout := time.After(time.Minute)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		b, err := os.ReadFile(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if strings.Contains(string(b), args[1]) {
+			return
+		}
+		select {
+		case <-timeout:
+			ts.Fatalf("%s says %q, want %q", args[0], b, args[1])
+		case <-tick.C:
+		}
+	}
 }
 
 // signal NAME INT|TERM|KILL sends a signal to a started command.
