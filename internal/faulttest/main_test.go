@@ -11,12 +11,15 @@ import (
 	"github.com/sluice-sql/sluice/internal/pgtest"
 )
 
-// binary is the sluice that the tests drive.
+// binary is the sluice that the tests drive: built for the run, or the one that SLUICE_BINARY names.
 var binary string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
 func testMain(m *testing.M) int {
+	if binary = os.Getenv("SLUICE_BINARY"); binary != "" {
+		return pgtest.Run(m)
+	}
 	dir, err := os.MkdirTemp("", "faulttest")
 	if err == nil {
 		defer os.RemoveAll(dir)

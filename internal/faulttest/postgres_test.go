@@ -151,7 +151,7 @@ func TestTargetTableDoesNotFit(t *testing.T) {
 			if got := pgtest.Rows(t, p.url, "SELECT * FROM sluice.ledger"); len(got) > 0 {
 				t.Errorf("a refused start left %q in the ledger", got)
 			}
-			t.Log(firstLine(r.stderr))
+			t.Log(lastLines(r.stderr))
 		})
 	}
 }

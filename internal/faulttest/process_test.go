@@ -93,8 +93,10 @@ func (c *process) livesFor(t testing.TB, d time.Duration) bool {
 	}
 }
 
-// firstLine is what a test shows of a long message.
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
+// lastLines is what a test shows of a message: the error and its hint, without the progress before them.
+func lastLines(s string) string {
+	if i := strings.LastIndex(s, "sluice: "); i >= 0 {
+		s = s[i:]
+	}
+	return strings.TrimSpace(s)
 }
