@@ -52,7 +52,7 @@ soak: build needs-postgres ## kill and resume the engine for SOAKTIME (default 1
 
 .PHONY: bench
 bench: build needs-postgres ## measure against one-shot DuckDB, RUNS times (default 5)
-	$(GO) run $(BUILD) ./bench -runs $(RUNS) -sluice bin/sluice
+	flights=$$(testdata/flights.sh || true); $(GO) run $(BUILD) ./bench -runs $(RUNS) -sluice bin/sluice -flights "$$flights"
 
 .PHONY: demo
 demo: build needs-postgres ## real flights into Postgres, killed half-way, resumed, proved

@@ -14,16 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A variant is one way to run the engine.
-type variant struct {
-	name string
-	// query makes the only view; its digest is an expression that sums the answer up.
-	query, digest string
-	// stdout sends the changes to /dev/null instead of PostgreSQL, and the answer is not compared.
-	stdout       bool
-	maxBatchRows int
-}
-
 // engineRun is what one run gave.
 type engineRun struct {
 	took, wall time.Duration
@@ -55,7 +45,7 @@ func (b *bench) engine(ctx context.Context, v variant) (r engineRun, err error) 
 		return r, err
 	}
 	file := filepath.Join(dir, "bench.sql")
-	if err := os.WriteFile(file, []byte(b.pipeline(v)), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte(pipeline(v)), 0o644); err != nil {
 		return r, err
 	}
 	cmd := exec.CommandContext(ctx, b.sluice, "run", file, "--until-end", "--json", "--postgres", b.postgres, "--state-dir", dir)
@@ -101,13 +91,12 @@ func readStages(ctx context.Context, conn *pgx.Conn) (s stages, err error) {
 }
 
 // pipeline writes the SQL file of a variant.
-func (b *bench) pipeline(v variant) string {
-	sql := fmt.Sprintf("CREATE SOURCE bid (%s,\n  WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds')\nWITH (connector = 'file', path = '%s');\n",
-		bidColumns, b.input)
+func pipeline(v variant) string {
+	sql := v.input.source
 	if v.maxBatchRows > 0 {
 		sql = fmt.Sprintf("SET max_batch_rows = %d;\nSET max_batch_bytes = '1GiB';\n", v.maxBatchRows) + sql
 	}
-	sql += "CREATE MATERIALIZED VIEW result AS\n" + v.query + ";\n"
+	sql += "CREATE MATERIALIZED VIEW result AS\n" + v.sql + ";\n"
 	if v.stdout {
 		sql += "CREATE SINK result_out FROM result WITH (connector = 'stdout', format = 'json');\n"
 	}

@@ -28,6 +28,8 @@ type options struct {
 	sluice string
 	cache  string
 	out    string
+	// flights is the whole flights data set; empty leaves it out.
+	flights string
 }
 
 func main() {
@@ -36,6 +38,7 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 5, "runs of each measurement; the median counts")
 	flag.StringVar(&o.sluice, "sluice", "bin/sluice", "the binary to measure")
 	flag.StringVar(&o.cache, "cache", ".cache", "where the input is kept between runs")
+	flag.StringVar(&o.flights, "flights", "", "the whole flights data set, as testdata/flights.sh gets it")
 	flag.StringVar(&o.out, "out", "", "also write the table to this file")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -53,7 +56,12 @@ func (o options) run(ctx context.Context) (err error) {
 	if o.cache, err = filepath.Abs(o.cache); err != nil {
 		return err
 	}
-	input, err := makeInput(o.cache, o.rows)
+	if o.flights != "" {
+		if o.flights, err = filepath.Abs(o.flights); err != nil {
+			return err
+		}
+	}
+	file, err := makeBids(o.cache, o.rows)
 	if err != nil {
 		return fmt.Errorf("generate the input: %w", err)
 	}
@@ -72,7 +80,8 @@ func (o options) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, pg.Stop(context.WithoutCancel(ctx))) }()
 
-	b := &bench{options: o, input: input, work: work, postgres: pg.URL()}
+	b := &bench{options: o, work: work, postgres: pg.URL()}
+	b.plan(bids(file, o.rows))
 	if err := b.measure(ctx); err != nil {
 		return err
 	}
