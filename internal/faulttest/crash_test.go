@@ -185,6 +185,9 @@ func TestCrashInRecovery(t *testing.T) {
 // loseStaging empties the staging tables, as a crash of the server does.
 func (p *pipeline) loseStaging(t testing.TB) {
 	t.Helper()
+	if pgtest.Rows(t, p.url, "SELECT to_regnamespace('sluice') IS NOT NULL")[0] == "f" {
+		return
+	}
 	for _, table := range pgtest.Rows(t, p.url, `SELECT 'sluice.' || quote_ident(relname) FROM pg_class
 WHERE relpersistence = 'u' AND relkind = 'r' AND relnamespace = 'sluice'::regnamespace`) {
 		pgtest.Exec(t, p.url, "TRUNCATE "+table)
