@@ -138,6 +138,10 @@ func writeFile(path string, data []byte) error {
 // record reads run.json.
 func (d pipelineDir) record() (r record, err error) {
 	doc, err := os.ReadFile(d.recordFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		// A first start that was refused, or that crashed before its first batch, leads here.
+		return r, fmt.Errorf("read the pipeline's record: %w\nHint: the pipeline has not got to its first batch yet; start it with sluice run", err)
+	}
 	if err != nil {
 		return r, fmt.Errorf("read the pipeline's record: %w", err)
 	}
