@@ -20,7 +20,7 @@ RUNS ?= 5
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: needs-compiler ## build bin/sluice
@@ -47,7 +47,11 @@ fuzz: needs-compiler ## fuzz each target for FUZZTIME (default 20s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: soak
-soak: build needs-postgres ## kill and resume the engine for SOAKTIME (default 10m), verify after each
+soak: needs-compiler needs-postgres ## kill the engine at random instants for SOAKTIME (default 10m)
+	SLUICE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 72h -run '^TestSoak$$' -v ./internal/faulttest
+
+.PHONY: soak-embedded
+soak-embedded: build needs-postgres ## the same with the embedded PostgreSQL and the demo's pipeline
 	scripts/soak.sh $(SOAKTIME)
 
 .PHONY: bench
