@@ -46,7 +46,10 @@ func Open(ctx context.Context, cfg Config) (_ *Pipeline, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return p, p.recover(ctx, rec, ledger)
+	if err := p.recover(ctx, rec, ledger); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // openSinks opens every sink and returns the ledger of the durable one.

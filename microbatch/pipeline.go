@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -146,7 +147,15 @@ func (f *finisher) start(fn func() error) {
 	}
 	done := make(chan error, 1)
 	f.running = done
-	go func() { done <- fn() }()
+	go func() {
+		// Why recover: one pipeline's defect must not end a daemon that runs others.
+		defer func() {
+			if r := recover(); r != nil {
+				done <- fmt.Errorf("finish a batch: panic: %v\n%s", r, debug.Stack())
+			}
+		}()
+		done <- fn()
+	}()
 }
 
 // Stop makes Run finish the batch at hand and return. It may be called from any goroutine, repeatedly.

@@ -54,6 +54,9 @@ func (c *compiler) aggregate(n *aggregate) (*relation, error) {
 		want.seq = want.seq || plan.needsSeq
 		a.plans = append(a.plans, plan)
 	}
+	if want.seq && !ordersRows(n.child, keptColumns(n.groups)) {
+		return nil, notYet("an order-sensitive aggregate over an unnest that may repeat a row within a group")
+	}
 	child, err := c.compile(n.child, want)
 	if err != nil {
 		return nil, err
@@ -64,7 +67,7 @@ func (c *compiler) aggregate(n *aggregate) (*relation, error) {
 	}
 	a.keyTypes = n.out[:len(n.groups)]
 	for _, g := range n.groups {
-		a.floors = append(a.floors, floorOf(g, a.child.floor))
+		a.floors = append(a.floors, c.floorOf(g, a.child.floor))
 	}
 	if !a.grouped {
 		// Why a constant key: a state has at least one key column; the single row has key 0.
@@ -72,6 +75,17 @@ func (c *compiler) aggregate(n *aggregate) (*relation, error) {
 	}
 	a.assignSlots()
 	return a.build()
+}
+
+// keptColumns are the columns that are group keys as they are.
+func keptColumns(groups []*expr) map[int]bool {
+	kept := map[int]bool{}
+	for _, g := range groups {
+		if g.Class == "BOUND_REF" {
+			kept[int(g.Index)] = true
+		}
+	}
+	return kept
 }
 
 // assignSlots gives every partial a place in the state row, one for those that are the same.
@@ -191,12 +205,11 @@ func (a *aggCompiler) partialsSQL() string {
 			b.WriteString(s.delta + " AS p" + itoa(i) + ", ")
 		}
 	}
-	sql := trimComma(b.String()) + " FROM (" + a.child.sql + ")" + a.groupBy()
 	if !a.grouped && !a.hasDelta() {
 		// Why: without an aggregate function in it, the select would give a row an input row.
-		return strings.Replace(sql, "SELECT "+a.keyList(), "SELECT "+a.keyList()+"count(*) AS _any, ", 1)
+		b.WriteString("count(*) AS _any, ")
 	}
-	return sql
+	return trimComma(b.String()) + " FROM (" + a.child.sql + ")" + a.groupBy()
 }
 
 func (a *aggCompiler) hasDelta() bool {

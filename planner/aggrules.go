@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -69,6 +70,9 @@ func planCall(e *expr, appendOnly bool) (callPlan, error) {
 			return plan, nil
 		}
 	}
+	if !appendOnly && tellsEqualsApart(e) {
+		return callPlan{}, notYet("%s of intervals over rows that change", e.Name)
+	}
 	return callPlan{rule: ruleRecompute, needsSeq: appendOnly && orderSensitive(e), final: "{0}",
 		partials: []partial{{merge: "{p}"}}}, nil
 }
@@ -113,7 +117,9 @@ func mergePlan(name string, in callInput) (callPlan, bool) {
 		case "count":
 			return callPlan{partials: []partial{in.count(in.args[0] + " IS NOT NULL")}, final: "{0}"}, true
 		case "count_if", "countif":
-			return callPlan{partials: []partial{in.count(in.args[0])}, final: "{0}::HUGEINT"}, true
+			// Why not a count: over no TRUE and no FALSE it is NULL.
+			yes, no := in.count(in.args[0]), in.count("NOT "+in.args[0])
+			return callPlan{partials: []partial{yes, no}, final: "CASE WHEN {0} + {1} > 0 THEN {0} END"}, true
 		case "sum", "sum_no_overflow":
 			return sumPlan(name, in)
 		case "avg", "mean":
@@ -299,5 +305,22 @@ var orderFree = map[string]bool{
 }
 
 func orderSensitive(e *expr) bool {
-	return !(orderFree[e.Name] || strings.HasPrefix(e.Name, "regr_")) || (e.Name == "max" || e.Name == "min") && len(e.Children) > 2
+	return !(orderFree[e.Name] || strings.HasPrefix(e.Name, "regr_")) || (e.Name == "max" || e.Name == "min") && len(e.Children) > 2 ||
+		tellsEqualsApart(e) || strings.HasPrefix(e.Name, "histogram") && readsType(e, isFloat)
+}
+
+// tellsEqualsApart says that a call's result depends on how equal values are written: '1 month' and '30
+// days' are one value to GROUP BY and to a multiset, and two to these. (histogram of DOUBLE is
+// order-sensitive for another reason: with NaN, DuckDB's map of values has no order.)
+func tellsEqualsApart(e *expr) bool {
+	switch e.Name {
+	case "avg", "mean", "entropy", "histogram", "histogram_exact":
+		return readsType(e, func(t vector.Type) bool { return t.Kind == vector.Interval })
+	}
+	return false
+}
+
+func readsType(e *expr, is func(vector.Type) bool) bool {
+	types, err := typesOf(e.Children)
+	return err == nil && slices.ContainsFunc(types, is)
 }

@@ -53,6 +53,19 @@ type planNode struct {
 		Comparison string `json:"comparison"`
 	} `json:"conditions"`
 	DuplicateEliminated []*expr `json:"duplicate_eliminated_columns"`
+	Condition           *expr   `json:"condition"` // ANY_JOIN
+
+	// ORDER_BY, LIMIT, DISTINCT ON
+	Orders    []order         `json:"orders"`
+	LimitVal  json.RawMessage `json:"limit_val"`
+	OffsetVal json.RawMessage `json:"offset_val"`
+	OrderBy   *struct {
+		Orders []order `json:"orders"`
+	} `json:"order_by"`
+
+	// MATERIALIZED_CTE and CTE_REF
+	TableIndex uint64 `json:"table_index"`
+	CTEIndex   uint64 `json:"cte_index"`
 }
 
 type columnIndex struct {
@@ -90,6 +103,21 @@ type expr struct {
 	OrderBys      *struct {
 		Orders []order `json:"orders"`
 	} `json:"order_bys"`
+
+	// BOUND_WINDOW
+	Partitions  []*expr `json:"partitions"`
+	Orders      []order `json:"orders"`
+	Filters     *expr   `json:"filters"`
+	IgnoreNulls bool    `json:"ignore_nulls"`
+	Distinct    bool    `json:"distinct"`
+	Start       string  `json:"start"`
+	End         string  `json:"end"`
+	StartExpr   *expr   `json:"start_expr"`
+	EndExpr     *expr   `json:"end_expr"`
+	OffsetExpr  *expr   `json:"offset_expr"`
+	DefaultExpr *expr   `json:"default_expr"`
+	Exclude     string  `json:"exclude_clause"`
+	ArgOrders   []order `json:"arg_orders"`
 
 	Binding *struct {
 		Table  uint64 `json:"table_index"`
@@ -153,6 +181,12 @@ func (e *expr) walk(visit func(*expr)) {
 	}
 	e.Else.walk(visit)
 	e.Filter.walk(visit)
+	for _, c := range append([]*expr{e.Filters, e.StartExpr, e.EndExpr, e.OffsetExpr, e.DefaultExpr}, e.Partitions...) {
+		c.walk(visit)
+	}
+	for _, o := range append(append([]order{}, e.Orders...), e.ArgOrders...) {
+		o.Expr.walk(visit)
+	}
 	if e.OrderBys != nil {
 		for _, o := range e.OrderBys.Orders {
 			o.Expr.walk(visit)

@@ -41,6 +41,16 @@ func (c *compiler) explain(n node) *Explain {
 		ex.Op, ex.Detail, children = "unnest", printAll(n.lists), []node{n.child}
 	case *unionAll:
 		ex.Op, children = "union all", n.children
+	case *join:
+		ex.Op, ex.Detail, ex.Class = strings.ToLower(string(n.kind))+" join", explainJoin(n), "stateful"
+		if n.kind != innerJoin {
+			ex.Class = "touched-partition"
+		}
+		children = []node{n.left, n.right}
+	case *window:
+		ex.Op, ex.Detail, ex.Class, children = "window", explainWindow(n), "touched-partition", []node{n.child}
+	case *setOp:
+		ex.Op, ex.Class, children = strings.ToLower(n.op), "stateful", []node{n.left, n.right}
 	case *aggregate:
 		ex.Op, children = "aggregate", []node{n.child}
 		if len(n.calls) == 0 {
@@ -107,6 +117,48 @@ func printAll(es []*expr) string {
 		parts = append(parts, s)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// explainJoin lists the conditions: those that rows are looked up by, then the rest.
+func explainJoin(n *join) string {
+	var on []string
+	keys, _ := n.split()
+	for _, k := range keys {
+		l, err1 := columns("a").expr(k.left)
+		r, err2 := columns("b").expr(k.right)
+		if err1 == nil && err2 == nil {
+			on = append(on, l+" "+comparisons[k.comparison]+" "+r)
+		}
+	}
+	if len(on) == 0 {
+		on = append(on, "no key: every row meets every row")
+	}
+	if pred, err := n.predicate(); err == nil && pred != "" {
+		on = append(on, pred)
+	}
+	return strings.Join(on, "; ")
+}
+
+// explainWindow lists partition, calls and filter.
+func explainWindow(n *window) string {
+	out := "one partition"
+	if len(n.partition) > 0 {
+		out = "by " + printAll(n.partition)
+	}
+	for _, call := range n.calls {
+		if call.e != nil {
+			out += "; " + printAll([]*expr{call.e})
+			continue
+		}
+		orders, err := columns("c").orderList(call.orders)
+		if err == nil {
+			out += "; row_number() by " + strings.Join(orders, ", ")
+		}
+	}
+	if len(n.keep) > 0 {
+		out += "; where " + printAll(n.keep)
+	}
+	return out
 }
 
 // explainCalls lists group keys and calls with their rules, and classifies the operator.

@@ -16,7 +16,7 @@ func (p *planning) fullRecompute(st *ddl.View, cols []vector.Field, reason strin
 	g := p.out.Program
 	var states []string
 	for i := range p.out.Sources {
-		name, err := p.keepInput(&p.out.Sources[i])
+		name, err := p.keepInput(i)
 		if err != nil {
 			return nil, err
 		}
@@ -62,9 +62,9 @@ func (p *planning) fullRecompute(st *ddl.View, cols []vector.Field, reason strin
 
 // keepInput makes the state that holds a source's rows by arrival sequence, and the view of the source's
 // name that the user's queries read.
-func (p *planning) keepInput(src *Source) (string, error) {
-	g := p.out.Program
-	name := "_all_" + plainName(src.Name)
+func (p *planning) keepInput(at int) (string, error) {
+	g, src := p.out.Program, &p.out.Sources[at]
+	name := "_all" + itoa(at) + "_" + plainName(src.Name) // numbered: two names can have the same plain letters
 	for _, s := range g.States {
 		if s.Name == name {
 			return name, nil

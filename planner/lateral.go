@@ -37,6 +37,9 @@ func (b *treeBuilder) lateralUnnest(n *planNode) (node, error) {
 		}
 	}
 	list := local[0]
+	if list.ReturnType == nil || list.ReturnType.ID != "LIST" {
+		return nil, refused
+	}
 	if n.JoinType == "LEFT" {
 		list = padEmpty(list)
 	}
@@ -74,7 +77,7 @@ func (b *treeBuilder) lateralColumns(un *unnest, n0 int, elem planType, passed [
 			out.out = append(out.out, childTypes[e.Index])
 			continue
 		}
-		t, err := e.ReturnType.vector()
+		t, err := typeOf(e)
 		if err != nil {
 			return nil, notYet("%v", err)
 		}

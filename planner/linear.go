@@ -40,15 +40,26 @@ func (c *compiler) project(n *project, want demand) (*relation, error) {
 			return nil, err
 		}
 		for i, t := range texts {
-			b.WriteString(t + " AS " + prefix + itoa(i) + ", ")
+			b.WriteString(child.guarded(prefix, n.exprs[i], t) + " AS " + prefix + itoa(i) + ", ")
 		}
 	}
 	for i, e := range n.exprs {
-		r.floor[i] = floorOf(e, child.floor)
+		r.floor[i] = c.floorOf(e, child.floor)
 	}
 	r.key, r.keyed = projectKey(child, n.exprs)
 	r.sql = trimComma(b.String()) + child.hidden() + " FROM (" + child.sql + ")"
 	return &r, nil
+}
+
+// guarded computes an expression only for the halves of a pair that exist.
+//
+// Why: the other half holds no row of the query's: a group that has emptied, or one that HAVING has
+// dropped. ln(count(*)) would raise there what the query never raises.
+func (r *relation) guarded(prefix string, e *expr, text string) string {
+	if !r.pairs || e.Class == "BOUND_REF" || e.Class == "BOUND_CONSTANT" {
+		return text
+	}
+	return "CASE WHEN _" + prefix + "l THEN " + text + " END"
 }
 
 // prefixes are the column prefixes of the relation's form.
@@ -98,14 +109,15 @@ func (c *compiler) filter(n *filter, want demand) (*relation, error) {
 		return nil, err
 	}
 	oldPred, err := columns("o").join(n.preds, " AND ")
-	r.sql = "SELECT * REPLACE (_nl AND coalesce(" + newPred + ", false) AS _nl, _ol AND coalesce(" + oldPred + ", false) AS _ol) FROM (" + child.sql + ")"
+	// CASE, not AND, for the same reason as in guarded.
+	half := func(live, pred string) string {
+		return "CASE WHEN " + live + " THEN coalesce(" + pred + ", false) ELSE false END AS " + live
+	}
+	r.sql = "SELECT * REPLACE (" + half("_nl", newPred) + ", " + half("_ol", oldPred) + ") FROM (" + child.sql + ")"
 	return &r, err
 }
 
 func (c *compiler) unnest(n *unnest, want demand) (*relation, error) {
-	if want.seq && !distinctElements(n) {
-		return nil, notYet("an order-sensitive aggregate over an unnest that may repeat a row within a group")
-	}
 	child, err := c.compile(n.child, want)
 	if err != nil {
 		return nil, err
@@ -122,19 +134,36 @@ func (c *compiler) unnest(n *unnest, want demand) (*relation, error) {
 	b.WriteString("SELECT " + renamed("c", "c", len(child.types)))
 	for i, l := range lists {
 		b.WriteString("unnest(" + l + ") AS c" + itoa(len(child.types)+i) + ", ")
-		r.floor = append(r.floor, floorOfElements(n.lists[i], child.floor))
+		r.floor = append(r.floor, c.floorOfElements(n.lists[i], child.floor))
 	}
 	r.sql = trimComma(b.String()) + child.hidden() + " FROM (" + child.sql + ")"
 	return &r, nil
 }
 
-// distinctElements says that each list holds a value at most once (hop windows and the like), so that
-// grouping by the element leaves a source row at most once in a group and _seq stays a total order.
-func distinctElements(n *unnest) bool {
-	for _, l := range n.lists {
-		if l.Class != "BOUND_FUNCTION" || (l.Name != "range" && l.Name != "generate_series") {
-			return false
+// ordersRows says that _seq orders the rows of n within a group totally, so that an order-sensitive
+// aggregate over them has one answer: each source row is at most once in a group. That holds without
+// unnest, and where the group's key holds every unnested column of a list without repetitions (hop windows
+// and the like). kept are the columns of n that the key holds as they are.
+func ordersRows(n node, kept map[int]bool) bool {
+	switch n := n.(type) {
+	case *filter:
+		return ordersRows(n.child, kept)
+	case *project:
+		below := map[int]bool{}
+		for i := range kept {
+			if e := n.exprs[i]; e.Class == "BOUND_REF" {
+				below[int(e.Index)] = true
+			}
 		}
+		return ordersRows(n.child, below)
+	case *unnest:
+		before := len(n.child.types())
+		for i, l := range n.lists {
+			if !kept[before+i] || l.Class != "BOUND_FUNCTION" || (l.Name != "range" && l.Name != "generate_series") {
+				return false
+			}
+		}
+		return ordersRows(n.child, kept)
 	}
 	return true
 }
@@ -188,7 +217,8 @@ func lowerFloors(a, b []string) []string {
 		case a[i] == b[i]:
 			out[i] = a[i]
 		default:
-			out[i] = "least(" + a[i] + ", " + b[i] + ")"
+			// Why CASE: least() skips NULL, but a source without a watermark yet may still send anything.
+			out[i] = "CASE WHEN " + a[i] + " IS NOT NULL AND " + b[i] + " IS NOT NULL THEN least(" + a[i] + ", " + b[i] + ") END"
 		}
 	}
 	return out

@@ -123,41 +123,74 @@ func (p *planning) deterministic(st *ddl.View, doc []byte) error {
 		return fmt.Errorf("read the bound plan: %w", err)
 	}
 	var bad []string
-	var location float64 = -1
-	eachFunction(plan, func(name string, at float64) {
-		if p.refused[name] && !slices.Contains(bad, name) {
+	sample := false
+	visitPlan(plan, func(x map[string]any) {
+		sample = sample || x["type"] == "LOGICAL_SAMPLE"
+		name, _, args := boundCall(x)
+		// age(t) counts from today.
+		if (p.refused[name] || name == "age" && args == 1) && !slices.Contains(bad, name) {
 			bad = append(bad, name)
-			location = at
 		}
 	})
+	if sample {
+		return p.file.Errorf(st.Query.Span, "view %q samples rows, which a replay of the batch could not repeat", st.Name.Name).
+			WithHint("filter on a hash of a column instead: WHERE hash(id) %% 10 = 0")
+	}
 	if len(bad) == 0 {
 		return nil
 	}
 	span := st.Query.Span
-	if location >= 0 && location < float64(len(st.Query.SQL)) {
-		span = p.file.SpanIn(st.Query, int(location))
+	if at := p.callIn(st.Query.SQL, bad[0]); at >= 0 {
+		span = p.file.SpanIn(st.Query, at)
 	}
 	return p.file.Errorf(span, "view %q calls %s(), whose result a replay of the batch could not repeat", st.Name.Name, strings.Join(bad, "(), ")).
 		WithHint("use a column of the source instead, such as its event time")
 }
 
-func eachFunction(doc any, visit func(name string, location float64)) {
+// callIn finds where a query calls a function, -1 if it does not itself or cannot be told. The view's own
+// text is bound again for that: under a view, locations count from other texts.
+func (p *planning) callIn(query, function string) int {
+	doc, err := p.binder.SerializePlan(p.ctx, query)
+	var plan any
+	if err != nil || json.Unmarshal(doc, &plan) != nil {
+		return -1
+	}
+	found := -1
+	visitPlan(plan, func(x map[string]any) {
+		if name, at, _ := boundCall(x); name == function && at >= 0 && at < len(query) && (found < 0 || at < found) {
+			found = at
+		}
+	})
+	return found
+}
+
+// boundCall returns the name of a bound function call, its location in the text (-1 if unknown) and the
+// number of its arguments; no name if x is something else.
+func boundCall(x map[string]any) (name string, location, args int) {
+	class, _ := x["expression_class"].(string)
+	if class != "BOUND_FUNCTION" && class != "BOUND_AGGREGATE" {
+		return "", -1, 0
+	}
+	name, _ = x["name"].(string)
+	location = -1
+	if at, ok := x["query_location"].(float64); ok && at < 1<<31 {
+		location = int(at)
+	}
+	children, _ := x["children"].([]any)
+	return name, location, len(children)
+}
+
+// visitPlan visits every object of a JSON document.
+func visitPlan(doc any, visit func(map[string]any)) {
 	switch x := doc.(type) {
 	case map[string]any:
-		if class, _ := x["expression_class"].(string); class == "BOUND_FUNCTION" || class == "BOUND_AGGREGATE" {
-			name, _ := x["name"].(string)
-			at, ok := x["query_location"].(float64)
-			if !ok {
-				at = -1
-			}
-			visit(name, at)
-		}
+		visit(x)
 		for _, v := range x {
-			eachFunction(v, visit)
+			visitPlan(v, visit)
 		}
 	case []any:
 		for _, v := range x {
-			eachFunction(v, visit)
+			visitPlan(v, visit)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/sluice-sql/sluice/internal/vector"
 )
 
 // A printer turns bound expressions back into SQL. DuckDB cannot do that itself. What it does not know
@@ -57,6 +59,10 @@ func (p *printer) expr(e *expr) (string, error) {
 		return p.function(e)
 	case "BOUND_AGGREGATE":
 		return p.aggregate(e, "")
+	case "BOUND_WINDOW":
+		return p.window(e, nil)
+	case "SLUICE_RAW":
+		return p.raw(e)
 	case "SLUICE_PAD_EMPTY":
 		list, err := p.expr(e.Child)
 		return "CASE WHEN len(" + list + ") > 0 THEN " + list + " ELSE [NULL] END", err
@@ -142,6 +148,8 @@ func (p *printer) function(e *expr) (string, error) {
 		return "", err
 	}
 	switch {
+	case e.Name == "normalized_interval" && len(args) == 1:
+		return args[0], nil // comparing intervals puts it there, and does so again
 	case e.Name == "struct_pack":
 		for i, f := range e.ReturnType.Info.ChildTypes {
 			args[i] = quoteIdent(f.First) + " := " + args[i]
@@ -232,8 +240,12 @@ func (p *printer) orders(e *expr) ([]string, error) {
 	if e.OrderBys == nil {
 		return nil, nil
 	}
+	return p.orderList(e.OrderBys.Orders)
+}
+
+func (p *printer) orderList(orders []order) ([]string, error) {
 	var out []string
-	for _, o := range e.OrderBys.Orders {
+	for _, o := range orders {
 		s, err := p.expr(o.Expr)
 		if err != nil {
 			return nil, err
@@ -254,8 +266,8 @@ func (p *printer) aggregateArgs(e *expr) ([]string, error) {
 		return args, err
 	}
 	var d struct {
-		Quantiles []constant `json:"quantiles"`
-		Separator *string    `json:"separator"`
+		Quantiles []json.RawMessage `json:"quantiles"`
+		Separator *string           `json:"separator"`
 	}
 	if err := json.Unmarshal(e.FunctionData, &d); err != nil {
 		return nil, fmt.Errorf("aggregate %s: %w", e.Name, err)
@@ -266,14 +278,17 @@ func (p *printer) aggregateArgs(e *expr) ([]string, error) {
 		args = append(args, quote(*d.Separator))
 	case len(d.Quantiles) > 0:
 		var qs []string
-		for i := range d.Quantiles {
-			q, err := printConstant(&d.Quantiles[i])
-			if err != nil {
-				return nil, err
+		for _, doc := range d.Quantiles {
+			q := string(doc) // a plain number in approx_quantile
+			var c constant
+			if json.Unmarshal(doc, &c) == nil {
+				if q, err = printConstant(&c); err != nil {
+					return nil, err
+				}
 			}
 			qs = append(qs, q)
 		}
-		if e.ReturnType != nil && e.ReturnType.ID == "LIST" {
+		if ofLists, _ := typesOf(e.Children); len(qs) > 1 || e.ReturnType != nil && e.ReturnType.ID == "LIST" && ofLists[0].Kind != vector.List {
 			args = append(args, "["+strings.Join(qs, ", ")+"]")
 		} else {
 			args = append(args, qs[0])

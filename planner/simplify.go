@@ -10,6 +10,13 @@ func simplify(n node) node {
 		return mergeProjects(n)
 	case *filter:
 		n.child = simplify(n.child)
+		return pushFilter(n)
+	case *join:
+		n.left, n.right = simplify(n.left), simplify(n.right)
+	case *window:
+		n.child = simplify(n.child)
+	case *setOp:
+		n.left, n.right = simplify(n.left), simplify(n.right)
 	case *unnest:
 		n.child = simplify(n.child)
 	case *aggregate:
@@ -85,6 +92,10 @@ func pruneAggregateInput(n *aggregate) node {
 		}
 	}
 	if len(used) == len(inner.exprs) {
+		return n
+	}
+	if len(used) == 0 {
+		n.child = inner.child // count(*) and its like: a SELECT needs a column, and the child has one
 		return n
 	}
 	pruned := &project{child: inner.child}

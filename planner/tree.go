@@ -2,6 +2,7 @@ package planner
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -74,10 +75,15 @@ func (u *unsupported) Error() string { return u.reason }
 
 func notYet(format string, args ...any) error { return &unsupported{fmt.Sprintf(format, args...)} }
 
-// treeBuilder turns a bound plan into a tree of nodes.
+// treeBuilder turns a bound plan into a tree of nodes. The nodes own their slices of expressions, since
+// simplifying changes them; the expressions themselves are never changed.
 type treeBuilder struct {
 	sources map[string]*SourceInput
 	check   func(child []vector.Type, es []*expr, aggregate bool) error
+	// arrival says that the aggregate above takes rows in the order in which they come.
+	arrival bool
+	delims  []delimScope    // the correlated joins around what is being built
+	ctes    map[uint64]node // by table index
 }
 
 func (b *treeBuilder) build(n *planNode) (node, error) {
@@ -87,11 +93,14 @@ func (b *treeBuilder) build(n *planNode) (node, error) {
 	case "LOGICAL_PROJECTION":
 		return b.project(n)
 	case "LOGICAL_FILTER":
+		if len(n.Children) == 1 && n.Children[0].JoinType == "MARK" {
+			return b.filterMark(n)
+		}
 		child, err := b.only(n)
 		if err != nil {
 			return nil, err
 		}
-		return &filter{child, n.Expressions}, b.check(child.types(), n.Expressions, false)
+		return &filter{child, slices.Clone(n.Expressions)}, b.check(child.types(), n.Expressions, false)
 	case "LOGICAL_UNNEST":
 		return b.unnest(n)
 	case "LOGICAL_UNION":
@@ -101,10 +110,25 @@ func (b *treeBuilder) build(n *planNode) (node, error) {
 	case "LOGICAL_DISTINCT":
 		return b.distinct(n)
 	case "LOGICAL_ORDER_BY":
+		if b.arrival {
+			return nil, notYet("an order-sensitive aggregate over a sorted subquery has no incremental rule yet")
+		}
 		// Why: a table has no order, and without LIMIT an ORDER BY changes nothing else.
 		return b.only(n)
-	case "LOGICAL_DELIM_JOIN":
-		return b.lateralUnnest(n)
+	case "LOGICAL_DELIM_JOIN", "LOGICAL_COMPARISON_JOIN", "LOGICAL_ANY_JOIN", "LOGICAL_CROSS_PRODUCT":
+		return b.joinNode(n)
+	case "LOGICAL_DELIM_GET":
+		return b.delimGet()
+	case "LOGICAL_WINDOW":
+		return b.windowNode(n)
+	case "LOGICAL_LIMIT":
+		return b.limit(n)
+	case "LOGICAL_EXCEPT", "LOGICAL_INTERSECT":
+		return b.setOperation(n)
+	case "LOGICAL_MATERIALIZED_CTE":
+		return b.cte(n)
+	case "LOGICAL_CTE_REF":
+		return b.cteRef(n)
 	}
 	return nil, notYet("%s has no incremental rule yet", operatorName(n))
 }
@@ -148,11 +172,11 @@ func (b *treeBuilder) project(n *planNode) (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &project{child: child, exprs: n.Expressions}
+	out := &project{child: child, exprs: oneRowGuards(n.Expressions)}
 	if out.out, err = typesOf(n.Expressions); err != nil {
 		return nil, err
 	}
-	return out, b.check(child.types(), n.Expressions, false)
+	return out, b.check(child.types(), out.exprs, false)
 }
 
 func (b *treeBuilder) unnest(n *planNode) (node, error) {
@@ -201,11 +225,14 @@ func (b *treeBuilder) aggregate(n *planNode) (node, error) {
 	if len(n.GroupingSets) > 1 || len(n.GroupingFunctions) > 0 {
 		return nil, notYet("grouping sets have no incremental rule yet")
 	}
+	outer := b.arrival
+	b.arrival = slices.ContainsFunc(n.Expressions, orderSensitive)
 	child, err := b.only(n)
+	b.arrival = outer
 	if err != nil {
 		return nil, err
 	}
-	out := &aggregate{child: child, groups: n.Groups, calls: n.Expressions}
+	out := &aggregate{child: child, groups: slices.Clone(n.Groups), calls: slices.Clone(n.Expressions)}
 	if out.out, err = typesOf(append(append([]*expr{}, n.Groups...), n.Expressions...)); err != nil {
 		return nil, err
 	}
@@ -217,7 +244,7 @@ func (b *treeBuilder) aggregate(n *planNode) (node, error) {
 
 func (b *treeBuilder) distinct(n *planNode) (node, error) {
 	if n.DistinctType != "DISTINCT" {
-		return nil, notYet("DISTINCT ON has no incremental rule yet")
+		return b.distinctOn(n)
 	}
 	child, err := b.only(n)
 	if err != nil {
@@ -238,15 +265,25 @@ func distinctOf(child node) node {
 func typesOf(es []*expr) ([]vector.Type, error) {
 	out := make([]vector.Type, len(es))
 	for i, e := range es {
-		if e.ReturnType == nil {
-			out[i] = vector.Of(vector.Bool) // comparisons and conjunctions carry no type
-			continue
-		}
-		t, err := e.ReturnType.vector()
+		t, err := typeOf(e)
 		if err != nil {
 			return nil, notYet("%v", err)
 		}
 		out[i] = t
 	}
 	return out, nil
+}
+
+func typeOf(e *expr) (vector.Type, error) {
+	t := e.ReturnType
+	switch {
+	case e.Class == "BOUND_CONSTANT" && e.Value != nil:
+		t = &e.Value.Type
+	case t == nil:
+		return vector.Of(vector.Bool), nil // comparisons and conjunctions carry no type
+	}
+	if t.ID == "NULL" {
+		return vector.Of(vector.Int32), nil // what DuckDB makes of a bare NULL in a result
+	}
+	return t.vector()
 }

@@ -1,5 +1,11 @@
 package planner
 
+import (
+	"strings"
+
+	"github.com/sluice-sql/sluice/internal/vector"
+)
+
 // Watermarks bound state. A source accepts a row in a later batch only if its event time is at or above
 // the watermark W. The planner derives, per column of a node, a floor: an expression over W that no
 // later row's value goes below. It holds for the event-time column (W itself) and survives every
@@ -7,14 +13,15 @@ package planner
 // touch that key, neither to insert nor to change it.
 //
 // Invariant: floor(W) is evaluated with the watermark after the batch, which is the one that decides
-// lateness in the next.
+// lateness in the next; it is NULL while a source that it depends on has no watermark.
 
 // watermarkPlaceholder stands for the source's watermark in State.EvictSQL; the loop replaces it by a
 // literal of the event-time column's type, or by NULL while there is none.
 func watermarkPlaceholder(source string) string { return "{{watermark " + source + "}}" }
 
-// floorOf returns the floor of an expression over columns with these floors.
-func floorOf(e *expr, floors []string) string {
+// floorOf returns the floor of an expression over columns with these floors, "" if unknown.
+func (c *compiler) floorOf(e *expr, floors []string) string {
+	var inner *expr // the one argument that carries columns
 	switch e.Class {
 	case "BOUND_REF":
 		return floors[e.Index]
@@ -22,26 +29,15 @@ func floorOf(e *expr, floors []string) string {
 		if e.TryCast || e.ReturnType == nil || !timeTypes[e.ReturnType.ID] {
 			return ""
 		}
+		inner = e.Child
 	case "BOUND_FUNCTION":
-		arg, ok := monotone[e.Name]
-		if !ok || !onlyArgument(e, arg) {
-			return ""
-		}
-	default:
+		inner = c.monotoneIn(e)
+	}
+	if inner == nil || c.floorOf(inner, floors) == "" {
 		return ""
 	}
-	var unknown bool
-	p := &printer{column: func(i int) string {
-		if floors[i] == "" {
-			unknown = true
-		}
-		return "(" + floors[i] + ")"
-	}}
-	text, err := p.expr(e)
-	if err != nil || unknown || len(e.refs()) == 0 {
-		return ""
-	}
-	if inner := innerArgument(e); inner != nil && floorOf(inner, floors) == "" {
+	text, err := (&printer{column: func(i int) string { return "(" + floors[i] + ")" }}).expr(e)
+	if err != nil {
 		return ""
 	}
 	return text
@@ -49,42 +45,71 @@ func floorOf(e *expr, floors []string) string {
 
 var timeTypes = map[string]bool{"DATE": true, "TIMESTAMP": true, "TIMESTAMP_S": true, "TIMESTAMP_MS": true, "TIMESTAMP_NS": true}
 
-// monotone functions never decrease as the argument at that position grows, the others being constant.
-var monotone = map[string]int{"time_bucket": 1, "date_trunc": 1, "+": 0, "-": 0}
+// monotoneIn returns the argument in which a call never decreases, if it is the only one with columns.
+func (c *compiler) monotoneIn(e *expr) *expr {
+	var arg *expr
+	at := -1
+	for i, a := range e.Children {
+		if len(a.refs()) == 0 {
+			continue
+		}
+		if arg != nil {
+			return nil
+		}
+		arg, at = a, i
+	}
+	ok := false
+	switch {
+	case len(e.Children) < 2 || arg == nil:
+	case e.Name == "+" || e.Name == "-" && at == 0:
+		ok = c.fixedLength(e.Children[1-at])
+	case e.Name == "date_trunc":
+		ok = at == 1
+	case e.Name == "time_bucket":
+		// Why not every origin: an INTERVAL there may count months, a VARCHAR is a time zone with its DST.
+		ok = at == 1 && (len(e.Children) == 2 || isTime(e.Children[2]))
+	}
+	if !ok {
+		return nil
+	}
+	return arg
+}
 
-// onlyArgument says that e depends on columns through that argument alone.
-func onlyArgument(e *expr, at int) bool {
-	if len(e.Children) < 2 || at >= len(e.Children) {
+func isTime(e *expr) bool {
+	t, err := typeOf(e)
+	return err == nil && evictable(t)
+}
+
+// fixedLength says that adding a constant keeps the order of times. An INTERVAL with months does not:
+// January 30, 23:00 and January 31, 01:00 become February 28, 23:00 and February 28, 01:00.
+func (c *compiler) fixedLength(e *expr) bool {
+	if t, err := typeOf(e); err != nil || t.Kind != vector.Interval {
+		return err == nil
+	}
+	return c.constantIs(e, "datepart('year', %) = 0 AND datepart('month', %) = 0")
+}
+
+// constantIs evaluates a condition on a constant expression, % in it; false if it cannot.
+func (c *compiler) constantIs(e *expr, condition string) bool {
+	text, err := columns("c").expr(e)
+	if err != nil || len(e.refs()) > 0 {
 		return false
 	}
-	for i, c := range e.Children {
-		if i != at && len(c.refs()) > 0 {
-			return false
-		}
-	}
-	return true
+	value, ok, err := c.binder.QueryValue(c.ctx, "SELECT ("+strings.ReplaceAll(condition, "%", "("+text+")")+")::VARCHAR")
+	return err == nil && ok && value == "true"
 }
 
-// innerArgument is the argument of a monotone expression that carries the column.
-func innerArgument(e *expr) *expr {
-	if e.Class == "BOUND_CAST" {
-		return e.Child
-	}
-	return e.Children[monotone[e.Name]]
-}
-
-// floorOfElements returns the floor of the elements of a list: of range(a, b, step) with a constant
-// negative step, every element is above b, which is how a hop's window starts are written.
-func floorOfElements(list *expr, floors []string) string {
-	if list.Class != "BOUND_FUNCTION" || list.Name != "range" || len(list.Children) != 3 {
+// floorOfElements returns the floor of the elements of range(a, b, step) with a constant step: of a, or,
+// where the step is negative, as in hop's window starts, of b.
+func (c *compiler) floorOfElements(list *expr, floors []string) string {
+	if list.Class != "BOUND_FUNCTION" || (list.Name != "range" && list.Name != "generate_series") || len(list.Children) != 3 {
 		return ""
 	}
-	step := list.Children[2]
-	if len(step.refs()) > 0 {
-		return ""
-	}
-	if step.Class == "BOUND_FUNCTION" && step.Name == "-" && len(step.Children) == 1 {
-		return floorOf(list.Children[1], floors)
+	switch step := list.Children[2]; {
+	case c.constantIs(step, "% < INTERVAL '0 seconds'"):
+		return c.floorOf(list.Children[1], floors)
+	case c.constantIs(step, "% > INTERVAL '0 seconds'"):
+		return c.floorOf(list.Children[0], floors)
 	}
 	return ""
 }

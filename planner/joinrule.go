@@ -1,0 +1,307 @@
+package planner
+
+import (
+	"strings"
+)
+
+// joinPlan is a join on its way to SQL.
+type joinPlan struct {
+	*compiler
+	n        *join
+	a, b     *keyedInput
+	ra, rb   *relation
+	keys     []joinCond
+	floors   []string // per key, what no later row of either side goes below
+	residual string   // " AND …" over a… and b…
+	out      int      // columns
+}
+
+// join compiles a join by the rule of its kind:
+//
+//	inner   ΔA ⋈ B' + A ⋈ ΔB, where B' is B after the batch (the terms meet every pair once)
+//	others  per touched key, the join of what is stored under it after the batch less before
+//
+// Rows with a NULL in an `=` key match nothing. They never enter the state: the side that an outer join
+// preserves passes them on, padded.
+func (c *compiler) join(n *join, want demand) (*relation, error) {
+	if want.seq {
+		return nil, notYet("an order-sensitive aggregate over a join")
+	}
+	j := &joinPlan{compiler: c, n: n, out: len(n.types())}
+	j.keys, _ = n.split()
+	if len(j.keys) == 0 {
+		j.keys = []joinCond{{zeroKey(), zeroKey(), "COMPARE_NOT_DISTINCT_FROM"}}
+	}
+	pred, err := n.predicate()
+	if err != nil {
+		return nil, err
+	}
+	if pred != "" {
+		j.residual = " AND " + pred
+	}
+	if err := j.inputs(); err != nil {
+		return nil, err
+	}
+	switch n.kind {
+	case innerJoin:
+		return j.inner()
+	case singleJoin:
+		if !j.rb.keyed || !j.oneMatch() {
+			return nil, notYet("a scalar subquery that may give more than one row")
+		}
+		n.kind = leftJoin
+	}
+	return j.byTouchedKey()
+}
+
+// inputs compiles both sides and their states.
+func (j *joinPlan) inputs() (err error) {
+	if j.ra, err = j.compile(j.n.left, demand{}); err != nil {
+		return err
+	}
+	if j.rb, err = j.compile(j.n.right, demand{}); err != nil {
+		return err
+	}
+	var ka, kb []*expr
+	for _, k := range j.keys {
+		ka, kb = append(ka, k.left), append(kb, k.right)
+	}
+	if j.a, err = j.keyInput(j.ra, ka, "grows with the left side's rows"); err != nil {
+		return err
+	}
+	if j.b, err = j.keyInput(j.rb, kb, "grows with the right side's rows"); err != nil {
+		return err
+	}
+	var fa, fb []string
+	for i := range j.keys {
+		fa = append(fa, j.floorOf(ka[i], j.ra.floor))
+		fb = append(fb, j.floorOf(kb[i], j.rb.floor))
+	}
+	j.floors = lowerFloors(fa, fb)
+	if err := j.a.declare(j.floors); err != nil {
+		return err
+	}
+	return j.b.declare(j.floors)
+}
+
+// notNull is the condition that a row's `=` keys can match; "" if all keys are NULL-safe.
+func (j *joinPlan) notNull() string {
+	var parts []string
+	for i, k := range j.keys {
+		if k.comparison == "COMPARE_EQUAL" {
+			parts = append(parts, "k"+itoa(i)+" IS NOT NULL")
+		}
+	}
+	return strings.Join(parts, " AND ")
+}
+
+// applyMatching adds a side's delta to its state, less the rows that cannot match.
+func (j *joinPlan) applyMatching(in *keyedInput) error {
+	sql := "SELECT * FROM " + in.delta
+	if cond := j.notNull(); cond != "" {
+		sql += " WHERE " + cond
+	}
+	return j.apply(in.state.Name, sql)
+}
+
+// where is a WHERE clause of the non-empty conditions.
+func where(conds ...string) string {
+	var parts []string
+	for _, c := range conds {
+		if c = strings.TrimPrefix(c, " AND "); c != "" {
+			parts = append(parts, c)
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(parts, " AND ")
+}
+
+// inner is the inner join. A's state is read before it is applied and B's after, so that a pair of rows
+// that both come in this batch is counted once, by the first term.
+func (j *joinPlan) inner() (*relation, error) {
+	if err := j.applyMatching(j.b); err != nil {
+		return nil, err
+	}
+	newA := "SELECT " + j.sides("", "_r.") + "_w * _r._w AS _w FROM (SELECT " + j.a.list("", "a", 0) + renamedKeys(j.a.keys) + "_w, unnest(" +
+		j.b.state.Name + "_rows(" + j.b.keyNames() + ")) AS _r FROM " + j.a.delta + where(j.notNull()) + ")"
+	newB := "SELECT " + j.sides("_r.", "") + "_w * _r._w AS _w FROM (SELECT " + j.b.list("", "b", 0) + renamedKeys(j.b.keys) + "_w, unnest(" +
+		j.a.state.Name + "_rows(" + j.a.keyNames() + ")) AS _r FROM " + j.b.delta + where(j.notNull()) + ")"
+	both := "SELECT * FROM (" + newA + " UNION ALL " + newB + ")" + where(j.residual)
+	table := j.name("join")
+	if err := j.materialize(table, j.plain(both)); err != nil {
+		return nil, err
+	}
+	if err := j.applyMatching(j.a); err != nil {
+		return nil, err
+	}
+	return j.result(table), nil
+}
+
+// sides lists a0… and b0…, taking the side whose prefix is "_r." from the looked-up row.
+func (j *joinPlan) sides(left, right string) string {
+	pick := func(in *keyedInput, prefix, to string) string {
+		if prefix == "_r." {
+			return in.list(prefix, to, 0)
+		}
+		return renamed(to, to, len(in.column))
+	}
+	return pick(j.a, left, "a") + pick(j.b, right, "b")
+}
+
+// plain renames a… and b… to the output's columns; over append-only inputs it repeats rows by weight, so
+// that the result has no weight column.
+func (j *joinPlan) plain(sql string) string {
+	cols := renamed("a", "c", len(j.a.column))
+	for i := range j.b.column {
+		cols += "b" + itoa(i) + " AS c" + itoa(len(j.a.column)+i) + ", "
+	}
+	if appendOnly(j.n) {
+		return "SELECT " + trimComma(renamed("c", "c", j.out)) + " FROM (SELECT " + cols + "unnest(range(_w)) FROM (" + sql + "))"
+	}
+	return "SELECT " + cols + "_w FROM (" + sql + ")"
+}
+
+func (j *joinPlan) result(table string) *relation {
+	r := &relation{types: j.n.types(), append: appendOnly(j.n), floor: make([]string, j.out)}
+	r.sql = "SELECT * FROM " + table
+	nl := len(j.a.column)
+	for i, k := range j.keys {
+		// Why only keys: another column of an old row can meet a new row at any time.
+		if k.left.Class == "BOUND_REF" {
+			r.floor[k.left.Index] = j.floors[i]
+		}
+		if k.right.Class == "BOUND_REF" && nl+int(k.right.Index) < j.out {
+			r.floor[nl+int(k.right.Index)] = j.floors[i]
+		}
+	}
+	r.key, r.keyed = j.key(nl)
+	return r
+}
+
+// key of the output: the left side's, and the right side's unless a left row meets at most one right row.
+func (j *joinPlan) key(nl int) ([]int, bool) {
+	if !j.ra.keyed {
+		return nil, false
+	}
+	key := append([]int{}, j.ra.key...)
+	if j.n.kind == semiJoin || j.n.kind == antiJoin {
+		return key, true
+	}
+	if !j.rb.keyed || j.n.kind == rightJoin || j.n.kind == fullJoin {
+		return nil, false
+	}
+	if j.oneMatch() {
+		return key, true
+	}
+	if j.n.kind == leftJoin {
+		return nil, false
+	}
+	for _, k := range j.rb.key {
+		key = append(key, nl+k)
+	}
+	return key, true
+}
+
+// oneMatch says that the right side's key is among the join's keys.
+func (j *joinPlan) oneMatch() bool {
+	has := map[int]bool{}
+	for _, k := range j.keys {
+		if k.right.Class == "BOUND_REF" {
+			has[int(k.right.Index)] = true
+		}
+	}
+	for _, k := range j.rb.key {
+		if !has[k] {
+			return false
+		}
+	}
+	return true
+}
+
+// byTouchedKey computes what the join gives for the touched keys before and after the batch.
+func (j *joinPlan) byTouchedKey() (*relation, error) {
+	keys, err := j.touched(j.a, j.b)
+	if err != nil {
+		return nil, err
+	}
+	if cond := j.notNull(); cond != "" {
+		if keys, err = j.filterKeys(keys, cond); err != nil {
+			return nil, err
+		}
+	}
+	before, after, table := j.name("before"), j.name("after"), j.name("join")
+	if err := j.materialize(before, j.matches(keys)); err != nil {
+		return nil, err
+	}
+	for _, in := range []*keyedInput{j.a, j.b} {
+		if err := j.applyMatching(in); err != nil {
+			return nil, err
+		}
+	}
+	if err := j.materialize(after, j.matches(keys)); err != nil {
+		return nil, err
+	}
+	names := renamed("c", "c", j.out)
+	parts := []string{"SELECT " + names + "_w FROM " + after, "SELECT " + names + "-_w AS _w FROM " + before}
+	parts = append(parts, j.unmatchable()...)
+	diff := &relation{sql: strings.Join(parts, " UNION ALL ")}
+	if err := j.materialize(table, consolidate(diff, j.out)); err != nil {
+		return nil, err
+	}
+	return j.result(table), nil
+}
+
+func (j *joinPlan) filterKeys(keys, cond string) (string, error) {
+	table := j.name("keys")
+	return table, j.materialize(table, "SELECT * FROM "+keys+" WHERE "+cond)
+}
+
+// matches is the join of the stored rows under the given keys, with weights.
+func (j *joinPlan) matches(keys string) string {
+	a, b := "("+j.a.lookup(keys, "a")+") a", "("+j.b.lookup(keys, "b")+") b"
+	var on []string
+	for i := range j.keys {
+		on = append(on, "a.k"+itoa(i)+" IS NOT DISTINCT FROM b.k"+itoa(i))
+	}
+	cond := strings.Join(on, " AND ") + j.residual
+	nl, nr := len(j.a.column), len(j.b.column)
+	left := renamed("a", "c", nl)
+	if j.n.kind == semiJoin || j.n.kind == antiJoin {
+		return "SELECT " + left + "a._w AS _w FROM " + a + " " + string(j.n.kind) + " JOIN " + b + " ON " + cond
+	}
+	right := ""
+	for i := 0; i < nr; i++ {
+		right += "b" + itoa(i) + " AS c" + itoa(nl+i) + ", "
+	}
+	return "SELECT " + left + right + "coalesce(a._w, 1) * coalesce(b._w, 1) AS _w FROM " + a + " " + string(j.n.kind) + " JOIN " + b + " ON " + cond
+}
+
+// unmatchable are the delta's rows with a NULL key, padded, of the sides that the join preserves.
+func (j *joinPlan) unmatchable() []string {
+	cond := j.notNull()
+	if cond == "" {
+		return nil
+	}
+	nl, nr := len(j.a.column), len(j.b.column)
+	nulls := func(in *keyedInput, first int) string {
+		var b strings.Builder
+		for i, t := range in.types {
+			b.WriteString("NULL::" + t.String() + " AS c" + itoa(first+i) + ", ")
+		}
+		return b.String()
+	}
+	rest := " WHERE NOT (" + cond + ")"
+	var parts []string
+	switch j.n.kind {
+	case antiJoin:
+		parts = append(parts, "SELECT "+j.a.list("", "c", 0)+"_w FROM "+j.a.delta+rest)
+	case leftJoin, fullJoin:
+		parts = append(parts, "SELECT "+j.a.list("", "c", 0)+nulls(j.b, nl)+"_w FROM "+j.a.delta+rest)
+	}
+	if nr > 0 && (j.n.kind == rightJoin || j.n.kind == fullJoin) {
+		parts = append(parts, "SELECT "+nulls(j.a, 0)+j.b.list("", "c", nl)+"_w FROM "+j.b.delta+rest)
+	}
+	return parts
+}

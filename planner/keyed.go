@@ -1,0 +1,131 @@
+package planner
+
+import (
+	"strings"
+
+	"github.com/sluice-sql/sluice/internal/vector"
+)
+
+// A keyedInput is an operator's input that is kept between batches by a lookup key: its delta of this
+// batch as a table, and its state, a Z-set with the key as prefix. Columns that are themselves key columns
+// are stored once.
+type keyedInput struct {
+	c     *compiler
+	delta string // table: k0…, c0…, _w; consolidated
+	state State
+	keys  int
+	// column names the place of input column i in both: a key column or its own.
+	column []string
+	types  []vector.Type
+}
+
+// keyInput materializes a relation's delta with key expressions and declares the state that will keep it.
+// The state is applied later, by apply: rules differ in when.
+func (c *compiler) keyInput(r *relation, keys []*expr, bound string) (*keyedInput, error) {
+	r = r.rows()
+	in := &keyedInput{c: c, keys: len(keys), types: r.types}
+	keyTypes, err := c.keyTypes(keys, r.types)
+	if err != nil {
+		return nil, err
+	}
+	texts, err := columns("c").list(keys)
+	if err != nil {
+		return nil, notYet("cannot print %v", err)
+	}
+	at := map[int]string{}
+	var list strings.Builder
+	in.state = State{Name: c.name("rows"), Weighted: true, NPrefix: len(keys), EvictColumn: -1, Bound: bound}
+	for i, k := range keys {
+		name := "k" + itoa(i)
+		list.WriteString(texts[i] + " AS " + name + ", ")
+		in.state.Cols = append(in.state.Cols, vector.Field{Name: name, Type: keyTypes[i]})
+		if _, taken := at[int(k.Index)]; k.Class == "BOUND_REF" && !taken {
+			at[int(k.Index)] = name
+		}
+	}
+	for i, t := range r.types {
+		name, isKey := at[i]
+		if !isKey {
+			name = "c" + itoa(i)
+			list.WriteString("c" + itoa(i) + " AS " + name + ", ")
+			in.state.Cols = append(in.state.Cols, vector.Field{Name: name, Type: t})
+		}
+		in.column = append(in.column, name)
+	}
+	in.state.NKey = len(in.state.Cols)
+	in.state.Cols = append(in.state.Cols, vector.Field{Name: "_w", Type: vector.Of(vector.Int64)})
+	in.delta = c.name("delta")
+	sql := "SELECT " + list.String() + "sum(" + r.weight() + ")::BIGINT AS _w FROM (" + r.sql + ") GROUP BY " +
+		ordinals(in.state.NKey) + " HAVING sum(" + r.weight() + ") <> 0"
+	if err := c.materialize(in.delta, sql); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// keyTypes are the types of key expressions; a bare reference has its column's.
+func (c *compiler) keyTypes(keys []*expr, types []vector.Type) ([]vector.Type, error) {
+	var out []vector.Type
+	for _, k := range keys {
+		if k.Class == "BOUND_REF" {
+			out = append(out, types[k.Index])
+			continue
+		}
+		t, err := typesOf([]*expr{k})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, t[0])
+	}
+	return out, nil
+}
+
+// declare adds the state to the program; evict bounds it where a key has a floor.
+func (in *keyedInput) declare(floors []string) error {
+	for i, f := range floors {
+		if f != "" && evictable(in.state.Cols[i].Type) {
+			in.state.EvictColumn, in.state.EvictSQL, in.state.Bound = i, f, "evicted by the watermark"
+			break
+		}
+	}
+	return in.c.addState(in.state)
+}
+
+// apply adds the delta to the state. What was read of the state before was the old relation, what is read
+// after is the new.
+func (in *keyedInput) apply() error {
+	return in.c.apply(in.state.Name, "SELECT * FROM "+in.delta)
+}
+
+// keyNames is "k0, k1, …".
+func (in *keyedInput) keyNames() string { return trimComma(renamedKeys(in.keys)) }
+
+// list is "from.column AS to0, …, " for the input's columns.
+func (in *keyedInput) list(from, to string, first int) string {
+	var b strings.Builder
+	for i, name := range in.column {
+		b.WriteString(from + name + " AS " + to + itoa(first+i) + ", ")
+	}
+	return b.String()
+}
+
+// fromDelta selects the delta's rows as k0…, to0…, _w.
+func (in *keyedInput) fromDelta(to string) string {
+	return "SELECT " + renamedKeys(in.keys) + in.list("", to, 0) + "_w FROM " + in.delta
+}
+
+// lookup selects the stored rows of the keys in a table, as k0…, to0…, _w.
+func (in *keyedInput) lookup(keys, to string) string {
+	return "SELECT " + renamedKeys(in.keys) + in.list("_r.", to, 0) + "_r._w AS _w FROM (SELECT " + renamedKeys(in.keys) +
+		"unnest(" + in.state.Name + "_rows(" + in.keyNames() + ")) AS _r FROM " + keys + ")"
+}
+
+// touched makes a table of the distinct keys in the deltas of the inputs.
+func (c *compiler) touched(inputs ...*keyedInput) (string, error) {
+	var parts []string
+	for _, in := range inputs {
+		parts = append(parts, "SELECT DISTINCT "+in.keyNames()+" FROM "+in.delta)
+	}
+	table := c.name("keys")
+	return table, c.materialize(table, strings.Join(parts, " UNION "))
+}

@@ -1,0 +1,287 @@
+package planner
+
+import (
+	"encoding/json"
+)
+
+// Building joins, subqueries, common table expressions and set operations from a bound plan.
+
+// delimScope is the left side of a correlated join while its right side is built.
+type delimScope struct {
+	left    node
+	columns []*expr
+}
+
+// delimGet is what a correlated subquery sees of the outer query: the distinct values of the outer
+// columns that it refers to. DuckDB's own executor does the same; as a node of the tree it is maintained
+// like any other DISTINCT.
+func (b *treeBuilder) delimGet() (node, error) {
+	if len(b.delims) == 0 {
+		return nil, notYet("a correlated scan outside a correlated join")
+	}
+	d := b.delims[len(b.delims)-1]
+	p := &project{child: d.left, exprs: d.columns}
+	var err error
+	for _, e := range d.columns {
+		if e.Class != "BOUND_REF" {
+			return nil, notYet("a correlated expression")
+		}
+	}
+	for _, e := range d.columns {
+		p.out = append(p.out, d.left.types()[e.Index])
+	}
+	return distinctOf(p), err
+}
+
+// join builds a comparison join, a cross product or a correlated join.
+func (b *treeBuilder) join(n *planNode) (*join, error) {
+	if len(n.Children) != 2 {
+		return nil, notYet("%s with %d inputs", operatorName(n), len(n.Children))
+	}
+	left, err := b.build(n.Children[0])
+	if err != nil {
+		return nil, err
+	}
+	if n.Type == "LOGICAL_DELIM_JOIN" {
+		b.delims = append(b.delims, delimScope{left, n.DuplicateEliminated})
+	}
+	right, err := b.build(n.Children[1])
+	if n.Type == "LOGICAL_DELIM_JOIN" {
+		b.delims = b.delims[:len(b.delims)-1]
+	}
+	if err != nil {
+		return nil, err
+	}
+	j := &join{kind: innerJoin, left: left, right: right}
+	for _, c := range n.Conditions {
+		if c.Left == nil || c.Right == nil {
+			return nil, notYet("a join condition that is not a comparison")
+		}
+		j.conds = append(j.conds, joinCond{c.Left, c.Right, c.Comparison})
+		if err := b.check(left.types(), []*expr{c.Left}, false); err != nil {
+			return nil, err
+		}
+		if err := b.check(right.types(), []*expr{c.Right}, false); err != nil {
+			return nil, err
+		}
+	}
+	if n.Condition != nil {
+		j.rest = []*expr{n.Condition}
+		if err := b.check(j.types(), j.rest, false); err != nil {
+			return nil, err
+		}
+	}
+	switch n.JoinType {
+	case "", "INNER":
+	case "LEFT", "RIGHT", "SEMI", "ANTI", "SINGLE", "MARK":
+		j.kind = joinKind(n.JoinType)
+	case "OUTER", "FULL":
+		j.kind = fullJoin
+	default:
+		return nil, notYet("a %s join", n.JoinType)
+	}
+	return j, nil
+}
+
+const (
+	singleJoin joinKind = "SINGLE" // a scalar subquery: at most one match
+	markJoin   joinKind = "MARK"   // adds whether there is a match
+)
+
+// joinNode builds a join that stands by itself.
+func (b *treeBuilder) joinNode(n *planNode) (node, error) {
+	if n.Type == "LOGICAL_DELIM_JOIN" {
+		if u, err := b.lateralUnnest(n); err == nil {
+			return u, nil
+		}
+	}
+	j, err := b.join(n)
+	if err != nil {
+		return nil, err
+	}
+	if j.kind == markJoin {
+		return nil, notYet("IN or EXISTS as a value")
+	}
+	return j, nil
+}
+
+// filterMark builds a filter over a MARK join: WHERE [NOT] EXISTS and WHERE x IN are semi and anti joins.
+// NOT IN is neither: it is NULL, not true, as soon as the subquery has a NULL.
+func (b *treeBuilder) filterMark(n *planNode) (node, error) {
+	j, err := b.join(n.Children[0])
+	if err != nil {
+		return nil, err
+	}
+	nl := len(j.left.types())
+	kind := joinKind("")
+	var rest []*expr
+	for _, p := range n.Expressions {
+		switch {
+		case p.Class == "BOUND_REF" && int(p.Index) == nl && kind == "":
+			kind = semiJoin
+		case p.Class == "BOUND_OPERATOR" && p.Type == "OPERATOR_NOT" && p.Children[0].Class == "BOUND_REF" && int(p.Children[0].Index) == nl && kind == "":
+			kind = antiJoin
+		case p.refs()[nl]:
+			return nil, notYet("IN or EXISTS inside an expression")
+		default:
+			rest = append(rest, p)
+		}
+	}
+	if kind == "" {
+		return nil, notYet("IN or EXISTS as a value")
+	}
+	if kind == antiJoin {
+		for _, c := range j.conds {
+			if c.comparison != "COMPARE_NOT_DISTINCT_FROM" {
+				return nil, notYet("NOT IN has no incremental rule yet")
+			}
+		}
+	}
+	j.kind = kind
+	out := &project{child: j}
+	for i, t := range j.left.types() {
+		out.exprs = append(out.exprs, ref(i))
+		out.out = append(out.out, t)
+	}
+	mark := raw("true", "BOOLEAN")
+	out.exprs = append(out.exprs, mark)
+	marks, err := typesOf([]*expr{mark})
+	if err != nil {
+		return nil, err
+	}
+	out.out = append(out.out, marks...)
+	if len(rest) == 0 {
+		return out, nil
+	}
+	return &filter{out, rest}, b.check(out.types(), rest, false)
+}
+
+// ref refers to a column of the child.
+func ref(i int) *expr { return &expr{Class: "BOUND_REF", Type: "BOUND_REF", Index: uint64(i)} }
+
+// raw is SQL of the planner's own in place of a bound expression; {0}, {1}… are its children.
+func raw(sql, typeID string, children ...*expr) *expr {
+	t := planType{ID: typeID}
+	return &expr{Class: "SLUICE_RAW", Name: sql, ReturnType: &t, Children: children}
+}
+
+// cte builds a common table expression once; every reference shares the node.
+func (b *treeBuilder) cte(n *planNode) (node, error) {
+	def, err := b.build(n.Children[0])
+	if err != nil {
+		return nil, err
+	}
+	if b.ctes == nil {
+		b.ctes = map[uint64]node{}
+	}
+	b.ctes[n.TableIndex] = def
+	return b.build(n.Children[1])
+}
+
+func (b *treeBuilder) cteRef(n *planNode) (node, error) {
+	def, ok := b.ctes[n.CTEIndex]
+	if !ok {
+		return nil, notYet("a recursive reference")
+	}
+	return def, nil
+}
+
+// limit builds ORDER BY … LIMIT as the rows whose number in that order is in range.
+func (b *treeBuilder) limit(n *planNode) (node, error) {
+	count, ok1 := constantLimit(n.LimitVal, -1)
+	offset, ok2 := constantLimit(n.OffsetVal, 0)
+	if !ok1 || !ok2 || len(n.Children) != 1 || n.Children[0].Type != "LOGICAL_ORDER_BY" {
+		return nil, notYet("LIMIT without ORDER BY, or with an expression")
+	}
+	order := n.Children[0]
+	child, err := b.only(order)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.checkOrders(child, order.Orders); err != nil {
+		return nil, err
+	}
+	return numbered(child, nil, order.Orders, offset, count), nil
+}
+
+func (b *treeBuilder) checkOrders(child node, orders []order) error {
+	var es []*expr
+	for _, o := range orders {
+		es = append(es, o.Expr)
+	}
+	return b.check(child.types(), es, false)
+}
+
+func constantLimit(doc json.RawMessage, unset int64) (int64, bool) {
+	var v struct {
+		Type     string `json:"type"`
+		Constant int64  `json:"constant_integer"`
+	}
+	if len(doc) == 0 || json.Unmarshal(doc, &v) != nil {
+		return unset, true
+	}
+	switch v.Type {
+	case "UNSET":
+		return unset, true
+	case "CONSTANT_VALUE":
+		return v.Constant, true
+	}
+	return 0, false
+}
+
+// distinctOn is the first row of each group in the given order.
+func (b *treeBuilder) distinctOn(n *planNode) (node, error) {
+	child, err := b.only(n)
+	if err != nil {
+		return nil, err
+	}
+	if n.OrderBy == nil || len(n.OrderBy.Orders) == 0 {
+		return nil, notYet("DISTINCT ON without ORDER BY")
+	}
+	if err := b.check(child.types(), n.DistinctTargets, false); err != nil {
+		return nil, err
+	}
+	if err := b.checkOrders(child, n.OrderBy.Orders); err != nil {
+		return nil, err
+	}
+	return numbered(child, n.DistinctTargets, n.OrderBy.Orders, 0, 1), nil
+}
+
+// setOperation builds EXCEPT and INTERSECT, with or without ALL.
+func (b *treeBuilder) setOperation(n *planNode) (node, error) {
+	left, err := b.build(n.Children[0])
+	if err != nil {
+		return nil, err
+	}
+	right, err := b.build(n.Children[1])
+	if err != nil {
+		return nil, err
+	}
+	op := "EXCEPT"
+	if n.Type == "LOGICAL_INTERSECT" {
+		op = "INTERSECT"
+	}
+	if n.SetopAll {
+		op += " ALL"
+	}
+	return &setOp{op: op, left: left, right: right}, nil
+}
+
+// oneRowGuards replaces the guard that binding puts over a scalar subquery, CASE WHEN count > 1 THEN
+// error(…) ELSE value END: its error() binds to a type that text cannot ask for.
+func oneRowGuards(es []*expr) []*expr {
+	out := make([]*expr, len(es))
+	for i, e := range es {
+		out[i] = e
+		if e.Class != "BOUND_CASE" || len(e.CaseChecks) != 1 || e.ReturnType == nil {
+			continue
+		}
+		when, then := e.CaseChecks[0].When, e.CaseChecks[0].Then
+		if then.Class != "BOUND_FUNCTION" || then.Name != "error" || when.Class != "BOUND_COMPARISON" || when.Type != "COMPARE_GREATERTHAN" {
+			continue
+		}
+		out[i] = raw("CASE WHEN {0} > 1 THEN error('more than one row returned by a subquery used as an expression') ELSE {1} END", "", when.Left, e.Else)
+		out[i].ReturnType = e.ReturnType
+	}
+	return out
+}
