@@ -1,0 +1,2 @@
+-- incremental
+SELECT k, histogram(fx) AS h FROM t GROUP BY k

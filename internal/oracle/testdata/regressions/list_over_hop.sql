@@ -1,0 +1,1 @@
+SELECT k, list(s) AS l FROM hop(t, ts, INTERVAL '2 seconds', INTERVAL '10 seconds') GROUP BY k

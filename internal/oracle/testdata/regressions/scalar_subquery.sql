@@ -1,0 +1,1 @@
+SELECT k, v - (SELECT min(v) FROM t) AS d FROM t

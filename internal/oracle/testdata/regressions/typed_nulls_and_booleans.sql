@@ -1,0 +1,2 @@
+-- incremental
+SELECT coalesce(NULL::TIMESTAMP, ts) AS a, CASE WHEN b IS TRUE THEN NULL::HUGEINT ELSE 5 END AS n, ti > 5 AS p FROM t

@@ -1,0 +1,2 @@
+-- incremental
+SELECT entropy(en) AS e FROM t

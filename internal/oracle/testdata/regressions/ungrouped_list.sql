@@ -1,0 +1,2 @@
+-- incremental
+SELECT list(v) AS l FROM t
