@@ -21,6 +21,7 @@ type compiler struct {
 // note is what explain needs to know of a compiled node.
 type note struct {
 	r                  *relation
+	want               demand
 	firstStep, steps   int // the program's steps before and after it was compiled
 	firstState, states int
 }
@@ -30,9 +31,16 @@ type demand struct {
 	seq bool // _seq, the arrival order
 }
 
+// compile returns the delta of a node. A node that is read twice (a common table expression, the outer
+// side of a correlated subquery) is compiled once: its text reads only what the first compilation left in
+// temp tables.
 func (c *compiler) compile(n node, want demand) (*relation, error) {
+	if at, ok := c.notes[n]; ok && at.r != nil && at.want == want {
+		return at.r, nil
+	}
 	at := &note{firstStep: len(c.program.Steps), firstState: len(c.program.States)}
 	r, err := c.rule(n, want)
+	at.want = want
 	at.r, at.steps, at.states = r, len(c.program.Steps), len(c.program.States)
 	c.notes[n] = at
 	return r, err
@@ -56,6 +64,12 @@ func (c *compiler) rule(n node, want demand) (*relation, error) {
 			return nil, notYet("an order-sensitive aggregate over an aggregate")
 		}
 		return c.aggregate(n)
+	case *join:
+		return c.join(n, want)
+	case *window:
+		return c.windowRule(n, want)
+	case *setOp:
+		return c.setOp(n, want)
 	}
 	panic(fmt.Sprintf("planner: node %T has no rule", n))
 }
@@ -78,6 +92,8 @@ func appendOnly(n node) bool {
 			}
 		}
 		return true
+	case *join:
+		return n.kind == innerJoin && appendOnly(n.left) && appendOnly(n.right)
 	}
 	return false
 }
@@ -173,6 +189,13 @@ func (c *compiler) emit(name string, cols []vector.Field, r *relation) error {
 	case !r.pairs && r.append:
 		out.Mode = Append
 		sql = "SELECT " + renamed("c", "c", n) + "1::BIGINT AS _w FROM (" + r.sql + ")"
+	case r.keyed:
+		out.Mode, out.Key = Upsert, r.key
+		table := c.name("net")
+		if err := c.materialize(table, consolidate(r.rows(), n)); err != nil {
+			return err
+		}
+		sql = netPerKey(table, r.key, n)
 	default:
 		out.Mode = Multiset
 		sql = consolidate(r.rows(), n)
@@ -189,6 +212,18 @@ func (c *compiler) emit(name string, cols []vector.Field, r *relation) error {
 		}
 	}
 	return nil
+}
+
+// netPerKey turns a consolidated delta of a keyed relation into one row a key: the inserted one if there
+// is one, else the deleted one.
+func netPerKey(table string, key []int, n int) string {
+	cols := renamed("d.c", "c", n)
+	on := "i._w > 0"
+	for _, k := range key {
+		on += " AND i.c" + itoa(k) + " IS NOT DISTINCT FROM d.c" + itoa(k)
+	}
+	return "SELECT " + cols + "1::BIGINT AS _w FROM " + table + " d WHERE d._w > 0 UNION ALL SELECT " + cols +
+		"-1::BIGINT AS _w FROM (SELECT * FROM " + table + " WHERE _w < 0) d ANTI JOIN " + table + " i ON " + on
 }
 
 // consolidate nets a delta to one row a distinct tuple, none with weight 0.

@@ -59,6 +59,10 @@ func (p *printer) expr(e *expr) (string, error) {
 		return p.function(e)
 	case "BOUND_AGGREGATE":
 		return p.aggregate(e, "")
+	case "BOUND_WINDOW":
+		return p.window(e, nil)
+	case "SLUICE_RAW":
+		return p.raw(e)
 	case "SLUICE_PAD_EMPTY":
 		list, err := p.expr(e.Child)
 		return "CASE WHEN len(" + list + ") > 0 THEN " + list + " ELSE [NULL] END", err
@@ -236,8 +240,12 @@ func (p *printer) orders(e *expr) ([]string, error) {
 	if e.OrderBys == nil {
 		return nil, nil
 	}
+	return p.orderList(e.OrderBys.Orders)
+}
+
+func (p *printer) orderList(orders []order) ([]string, error) {
 	var out []string
-	for _, o := range e.OrderBys.Orders {
+	for _, o := range orders {
 		s, err := p.expr(o.Expr)
 		if err != nil {
 			return nil, err

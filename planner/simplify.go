@@ -10,6 +10,13 @@ func simplify(n node) node {
 		return mergeProjects(n)
 	case *filter:
 		n.child = simplify(n.child)
+		return pushFilter(n)
+	case *join:
+		n.left, n.right = simplify(n.left), simplify(n.right)
+	case *window:
+		n.child = simplify(n.child)
+	case *setOp:
+		n.left, n.right = simplify(n.left), simplify(n.right)
 	case *unnest:
 		n.child = simplify(n.child)
 	case *aggregate:

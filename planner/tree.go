@@ -82,6 +82,8 @@ type treeBuilder struct {
 	check   func(child []vector.Type, es []*expr, aggregate bool) error
 	// arrival says that the aggregate above takes rows in the order in which they come.
 	arrival bool
+	delims  []delimScope    // the correlated joins around what is being built
+	ctes    map[uint64]node // by table index
 }
 
 func (b *treeBuilder) build(n *planNode) (node, error) {
@@ -91,6 +93,9 @@ func (b *treeBuilder) build(n *planNode) (node, error) {
 	case "LOGICAL_PROJECTION":
 		return b.project(n)
 	case "LOGICAL_FILTER":
+		if len(n.Children) == 1 && n.Children[0].JoinType == "MARK" {
+			return b.filterMark(n)
+		}
 		child, err := b.only(n)
 		if err != nil {
 			return nil, err
@@ -110,8 +115,20 @@ func (b *treeBuilder) build(n *planNode) (node, error) {
 		}
 		// Why: a table has no order, and without LIMIT an ORDER BY changes nothing else.
 		return b.only(n)
-	case "LOGICAL_DELIM_JOIN":
-		return b.lateralUnnest(n)
+	case "LOGICAL_DELIM_JOIN", "LOGICAL_COMPARISON_JOIN", "LOGICAL_ANY_JOIN", "LOGICAL_CROSS_PRODUCT":
+		return b.joinNode(n)
+	case "LOGICAL_DELIM_GET":
+		return b.delimGet()
+	case "LOGICAL_WINDOW":
+		return b.windowNode(n)
+	case "LOGICAL_LIMIT":
+		return b.limit(n)
+	case "LOGICAL_EXCEPT", "LOGICAL_INTERSECT":
+		return b.setOperation(n)
+	case "LOGICAL_MATERIALIZED_CTE":
+		return b.cte(n)
+	case "LOGICAL_CTE_REF":
+		return b.cteRef(n)
 	}
 	return nil, notYet("%s has no incremental rule yet", operatorName(n))
 }
@@ -155,11 +172,11 @@ func (b *treeBuilder) project(n *planNode) (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &project{child: child, exprs: slices.Clone(n.Expressions)}
+	out := &project{child: child, exprs: oneRowGuards(n.Expressions)}
 	if out.out, err = typesOf(n.Expressions); err != nil {
 		return nil, err
 	}
-	return out, b.check(child.types(), n.Expressions, false)
+	return out, b.check(child.types(), out.exprs, false)
 }
 
 func (b *treeBuilder) unnest(n *planNode) (node, error) {
@@ -227,7 +244,7 @@ func (b *treeBuilder) aggregate(n *planNode) (node, error) {
 
 func (b *treeBuilder) distinct(n *planNode) (node, error) {
 	if n.DistinctType != "DISTINCT" {
-		return nil, notYet("DISTINCT ON has no incremental rule yet")
+		return b.distinctOn(n)
 	}
 	child, err := b.only(n)
 	if err != nil {
