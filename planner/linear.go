@@ -159,7 +159,8 @@ func ordersRows(n node, kept map[int]bool) bool {
 	case *unnest:
 		before := len(n.child.types())
 		for i, l := range n.lists {
-			if !kept[before+i] || l.Class != "BOUND_FUNCTION" || (l.Name != "range" && l.Name != "generate_series") {
+			ranged := l.Class == "BOUND_FUNCTION" && (l.Name == "range" || l.Name == "generate_series")
+			if !kept[before+i] || !ranged && !n.distinct {
 				return false
 			}
 		}

@@ -38,6 +38,8 @@ type unnest struct {
 	child node
 	lists []*expr // the lists themselves
 	out   []vector.Type
+	// distinct says that no list holds a value twice.
+	distinct bool
 }
 
 // unionAll concatenates its inputs.
@@ -222,9 +224,6 @@ func (b *treeBuilder) unionAll(n *planNode) (node, error) {
 }
 
 func (b *treeBuilder) aggregate(n *planNode) (node, error) {
-	if len(n.GroupingSets) > 1 || len(n.GroupingFunctions) > 0 {
-		return nil, notYet("grouping sets have no incremental rule yet")
-	}
 	outer := b.arrival
 	b.arrival = slices.ContainsFunc(n.Expressions, orderSensitive)
 	child, err := b.only(n)
@@ -239,7 +238,13 @@ func (b *treeBuilder) aggregate(n *planNode) (node, error) {
 	if err := b.check(child.types(), n.Groups, false); err != nil {
 		return nil, err
 	}
-	return out, b.check(child.types(), n.Expressions, true)
+	if err := b.check(child.types(), n.Expressions, true); err != nil {
+		return nil, err
+	}
+	if len(n.GroupingSets) > 1 || len(n.GroupingFunctions) > 0 || len(n.GroupingSets) == 1 && len(n.GroupingSets[0]) < len(n.Groups) {
+		return b.groupingSets(n, out)
+	}
+	return out, nil
 }
 
 func (b *treeBuilder) distinct(n *planNode) (node, error) {

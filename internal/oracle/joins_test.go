@@ -56,6 +56,10 @@ var joins = map[string]string{
 	"distinct_on":     `SELECT DISTINCT ON (k) k, v, s FROM t ORDER BY k, v DESC, s, d, f, ts, l`,
 	"window_join":     `SELECT a.window_start, a.k, u.c FROM tumble(t, ts, INTERVAL '10 seconds') a JOIN (SELECT window_start, k, count(*) AS c FROM tumble(u, ts, INTERVAL '10 seconds') GROUP BY ALL) u ON a.window_start = u.window_start AND a.k = u.k`,
 	"window_top":      `SELECT window_start, k, c FROM (SELECT window_start, k, count(*) AS c FROM tumble(t, ts, INTERVAL '10 seconds') GROUP BY ALL) QUALIFY row_number() OVER (PARTITION BY window_start ORDER BY c DESC, k) <= 2`,
+	"rollup":          `SELECT k, s, count(*) AS c, sum(v) AS sv, grouping(k, s) AS g FROM t GROUP BY ROLLUP (k, s)`,
+	"cube":            `SELECT k % 2 AS p, s, count(DISTINCT v) AS c, median(v) AS m FROM t GROUP BY CUBE (k % 2, s)`,
+	"sets":            `SELECT k, s, grouping(s) AS g, max(v) AS m, first(v) AS f FROM t GROUP BY GROUPING SETS ((k, s), (k), (k))`,
+	"sets_nested":     `SELECT c, count(*) AS n FROM (SELECT k, s, count(*) AS c FROM t GROUP BY ROLLUP (k, s)) GROUP BY c`,
 	"hot_items":       `WITH c AS (SELECT window_start, k, count(*) AS n FROM hop(t, ts, INTERVAL '2 seconds', INTERVAL '10 seconds') GROUP BY ALL), m AS (SELECT window_start, max(n) AS mx FROM c GROUP BY window_start) SELECT c.window_start, c.k, c.n FROM c JOIN m ON c.window_start = m.window_start AND c.n >= m.mx`,
 }
 
