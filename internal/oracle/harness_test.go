@@ -95,7 +95,8 @@ type checkingSink struct {
 	staged  *microbatch.StagedBatch
 	late    map[string]map[int64]bool // by source, offsets of late rows
 	batches int
-	skip    map[string]bool
+	one     *oracle.OneShot
+	loaded  map[string]int // rows of each source that one has seen
 }
 
 func newCheckingSink(t testing.TB, p *planner.Pipeline, sources map[string]*rowsSource) *checkingSink {
@@ -103,6 +104,12 @@ func newCheckingSink(t testing.TB, p *planner.Pipeline, sources map[string]*rows
 	for _, o := range p.Program.Outputs {
 		s.tables[o.Name] = oracle.NewAccumulator(o)
 	}
+	one, err := oracle.New(context.Background(), p, duck.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { one.Close() })
+	s.one, s.loaded = one, map[string]int{}
 	return s
 }
 
@@ -148,11 +155,6 @@ func (s *checkingSink) Commit(ctx context.Context, permit checkpointlog.CommitPe
 
 // compare answers every view in one shot over the ledger's prefix less the late rows.
 func (s *checkingSink) compare(ctx context.Context) error {
-	one, err := oracle.New(ctx, s.plan, duck.Options{})
-	if err != nil {
-		return err
-	}
-	defer one.Close()
 	offsets := map[string]json.RawMessage{}
 	if err := json.Unmarshal(s.ledger.Offsets, &offsets); err != nil {
 		return err
@@ -160,15 +162,16 @@ func (s *checkingSink) compare(ctx context.Context) error {
 	for name, src := range s.sources {
 		n := src.at(offsets[name])
 		keep := make([]bool, src.rows.N)
-		for i := 0; i < n; i++ {
+		for i := s.loaded[name]; i < n; i++ {
 			keep[i] = !s.late[name][int64(i)]
 		}
-		if err := one.Load(ctx, name, pieces(vector.Filter(src.rows, keep))); err != nil {
+		s.loaded[name] = n
+		if err := s.one.Load(ctx, name, pieces(vector.Filter(src.rows, keep))); err != nil {
 			return err
 		}
 	}
 	for _, v := range s.plan.Views {
-		d, err := one.Compare(ctx, v.Name, s.tables[v.Name].Rows())
+		d, err := s.one.Compare(ctx, v.Name, s.tables[v.Name].Rows())
 		if err != nil {
 			return err
 		}
@@ -237,6 +240,7 @@ func run(t testing.TB, p *planner.Pipeline, sources map[string]*rowsSource, sink
 		err = once(cfg)
 		disarm()
 		if err == nil {
+			replay(t, cfg)
 			return
 		}
 		if !errors.Is(err, failpoint.ErrInjected) {
@@ -259,4 +263,20 @@ func once(cfg microbatch.Config) error {
 	}
 	defer p.Close()
 	return p.Run(ctx)
+}
+
+// replay executes every logged batch again and wants the digests of the log.
+func replay(t testing.TB, cfg microbatch.Config) {
+	t.Helper()
+	report, err := microbatch.Replay(context.Background(), cfg, microbatch.ReplayOptions{OnBatch: func(b microbatch.ReplayBatch) {
+		if !b.Match {
+			t.Errorf("replay of batch %d: %q", b.Batch, b.Problems)
+		}
+	}})
+	if err != nil {
+		t.Fatalf("replay: %v", err)
+	}
+	if report.Failed > 0 {
+		t.Errorf("replay: %d of %d batches differ", report.Failed, report.Batches)
+	}
 }
