@@ -60,6 +60,7 @@ type planning struct {
 	viewSQL []string          // CREATE VIEW statements, for full recompute
 	views   []*ddl.View
 	refused map[string]bool // functions whose result is not determined by their arguments
+	failed  map[string]bool // sources and views that could not be declared
 	names   int
 }
 
@@ -68,13 +69,13 @@ type planning struct {
 // file.
 func Plan(ctx context.Context, file *ddl.File, binder Binder) (*Pipeline, error) {
 	p := &planning{ctx: ctx, binder: binder, file: file, out: &Pipeline{File: file, Program: &Program{}},
-		inputs: map[string]*SourceInput{}, objects: map[string]string{}}
+		inputs: map[string]*SourceInput{}, objects: map[string]string{}, failed: map[string]bool{}}
 	if err := p.prepare(); err != nil {
 		return nil, err
 	}
 	var problems []error
 	for _, st := range file.Statements {
-		if err := p.declare(st); err != nil {
+		if err := p.declare(st); err != nil && !p.follows(err) {
 			problems = append(problems, err)
 		}
 	}
@@ -98,6 +99,24 @@ func Plan(ctx context.Context, file *ddl.File, binder Binder) (*Pipeline, error)
 	}
 	p.out.Program.Fingerprint = fingerprint(p.out.Program)
 	return p.out, nil
+}
+
+// noting remembers what could not be declared.
+func (p *planning) noting(name ddl.Ident, err error) error {
+	if err != nil {
+		p.failed[name.Name] = true
+	}
+	return err
+}
+
+// follows says that an error only repeats that something could not be declared.
+func (p *planning) follows(err error) bool {
+	for name := range p.failed {
+		if strings.Contains(err.Error(), "Table with name "+name+" does not exist") {
+			return true
+		}
+	}
+	return false
 }
 
 func fingerprint(prog *Program) string {
@@ -135,9 +154,9 @@ func (p *planning) prepare() error {
 func (p *planning) declare(st ddl.Statement) error {
 	switch st := st.(type) {
 	case *ddl.Source:
-		return p.source(st)
+		return p.noting(st.Name, p.source(st))
 	case *ddl.View:
-		return p.view(st)
+		return p.noting(st.Name, p.view(st))
 	case *ddl.Query:
 		return p.view(&ddl.View{Name: ddl.Ident{Name: "query", Span: st.Span}, Query: st.Query, Materialized: true,
 			EmitOnWindowClose: st.EmitOnWindowClose, Span: st.Span})
@@ -238,9 +257,16 @@ func (p *planning) watermark(st *ddl.Source, in *SourceInput) error {
 		return p.file.Errorf(w.Column.Span, "watermark column %q is a %s, not a TIMESTAMP or DATE", col.Name, col.Type).
 			WithHint("declare it as TIMESTAMP, or derive one in a view and declare no watermark")
 	}
-	f, err := p.binder.Describe(p.ctx, "SELECT "+w.Expr.SQL+" FROM "+quoteIdent(in.Name))
+	query := "SELECT " + w.Expr.SQL + " FROM " + quoteIdent(in.Name)
+	f, err := p.binder.Describe(p.ctx, query)
 	if err != nil {
 		return p.sqlErrorAt(w.Expr, len("SELECT "), err)
+	}
+	if len(f) != 1 {
+		return p.file.Errorf(w.Expr.Span, "the watermark is %d expressions instead of one", len(f))
+	}
+	if err := p.repeatable(w.Expr, query, len("SELECT "), fmt.Sprintf("the watermark of source %q", in.Name)); err != nil {
+		return err
 	}
 	if !f[0].Type.Equal(col.Type) {
 		return p.file.Errorf(w.Expr.Span, "the watermark is a %s but column %q is a %s", f[0].Type, col.Name, col.Type).

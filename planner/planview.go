@@ -46,6 +46,14 @@ func (p *planning) planView(st *ddl.View) error {
 
 // outputColumns refuses what a table cannot have.
 func (p *planning) outputColumns(st *ddl.View, cols []vector.Field) error {
+	if len(st.Columns) == 0 {
+		// Why: CREATE VIEW renames the second of two equal names without a word.
+		own, err := p.binder.Describe(p.ctx, st.Query.SQL)
+		if err != nil {
+			return p.sqlError(st.Query, err)
+		}
+		cols = own
+	}
 	seen := map[string]bool{}
 	for _, c := range cols {
 		if strings.HasPrefix(c.Name, "_sluice") {
@@ -118,6 +126,19 @@ func plainName(name string) string {
 
 // deterministic refuses functions whose value replay could not repeat.
 func (p *planning) deterministic(st *ddl.View, doc []byte) error {
+	return p.repeatableIn(st.Query, doc, st.Query.SQL, 0, fmt.Sprintf("view %q", st.Name.Name))
+}
+
+// repeatable is deterministic for a piece of the file, which starts in the query at an offset.
+func (p *planning) repeatable(t ddl.Text, query string, offset int, what string) error {
+	doc, err := p.binder.SerializePlan(p.ctx, query)
+	if err != nil {
+		return p.sqlErrorAt(t, offset, err)
+	}
+	return p.repeatableIn(t, doc, query, offset, what)
+}
+
+func (p *planning) repeatableIn(t ddl.Text, doc []byte, query string, offset int, what string) error {
 	var plan any
 	if err := json.Unmarshal(doc, &plan); err != nil {
 		return fmt.Errorf("read the bound plan: %w", err)
@@ -133,17 +154,18 @@ func (p *planning) deterministic(st *ddl.View, doc []byte) error {
 		}
 	})
 	if sample {
-		return p.file.Errorf(st.Query.Span, "view %q samples rows, which a replay of the batch could not repeat", st.Name.Name).
+		return p.file.Errorf(t.Span, "%s samples rows, which a replay of the batch could not repeat", what).
 			WithHint("filter on a hash of a column instead: WHERE hash(id) %% 10 = 0")
 	}
 	if len(bad) == 0 {
 		return nil
 	}
-	span := st.Query.Span
-	if at := p.callIn(st.Query.SQL, bad[0]); at >= 0 {
-		span = p.file.SpanIn(st.Query, at)
+	slices.Sort(bad) // the walk has no order
+	span := t.Span
+	if at := p.callIn(query, bad[0]); at >= offset {
+		span = p.file.SpanIn(t, at-offset)
 	}
-	return p.file.Errorf(span, "view %q calls %s(), whose result a replay of the batch could not repeat", st.Name.Name, strings.Join(bad, "(), ")).
+	return p.file.Errorf(span, "%s calls %s(), whose result a replay of the batch could not repeat", what, strings.Join(bad, "(), ")).
 		WithHint("use a column of the source instead, such as its event time")
 }
 

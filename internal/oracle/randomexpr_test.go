@@ -65,7 +65,7 @@ func (g *exprGen) leaf(class string) string {
 var derived = map[string][]string{
 	"uint": {"(abs(‹int›) % 9)::UBIGINT"}, "huge": {"‹int›::HUGEINT"}, "dec": {"(‹int› % 100)::DECIMAL(10,2)"}, "dec38": {"(‹int› % 100)::DECIMAL(38,6)"}, "dbl": {"(‹int› % 50 / 3 + 40)"},
 	"wild": {"(‹int› % 2)::DOUBLE * -1"}, "str": {"‹int›::VARCHAR", "'a' || ‹int› % 3"}, "wildts": {"‹ts›"}, "date": {"‹ts›::DATE"}, "tz": {"‹ts›::TIMESTAMPTZ"}, "time": {"‹ts›::TIME"}, "iv": {"to_days((‹int› % 40)::INTEGER)"},
-	"bool": {"(‹int› > 2)", "(‹int› IS NULL)", "(‹int› % 2 = 0)"}, "ints": {"[‹int› % 5, 1]::INTEGER[]"}, "strs": {"['a', ‹int›::VARCHAR]"}, "struct": {"{'a': (‹int› % 5)::INTEGER, 'b': 'x'}"}, "map": {"MAP {'a': (‹int› % 3)::INTEGER}"},
+	"bool": {"(‹int› > 2)", "(‹int› IS NULL)", "(‹int› % 2 = 0)"}, "ints": {"CAST([‹int› % 5, 1] AS INTEGER[])"}, "strs": {"['a', ‹int›::VARCHAR]"}, "struct": {"{'a': (‹int› % 5)::INTEGER, 'b': 'x'}"}, "map": {"MAP {'a': (‹int› % 3)::INTEGER}"},
 	"blob": {"(‹int›::VARCHAR)::BLOB"}, "uuid": {"md5(‹int›::VARCHAR)::UUID"}, "enum": {"(CASE WHEN ‹int› > 2 THEN 'x' ELSE 'y' END)::ENUM('z', 'x', 'y')"},
 }
 
@@ -76,8 +76,8 @@ var literals = map[string][]string{
 	"str": {"''", "'a'", "'it''s'", "'10'", "NULL::VARCHAR", "'é'"}, "ts": {"TIMESTAMP '2020-01-01 00:00:10'", "NULL::TIMESTAMP"},
 	"wildts": {"'infinity'::TIMESTAMP", "TIMESTAMP '1969-12-31 23:59:59'"}, "date": {"DATE '2020-01-01'", "NULL::DATE"},
 	"tz": {"TIMESTAMPTZ '2020-01-01 00:00:00+00'"}, "time": {"TIME '12:00:00'"}, "iv": {"INTERVAL '1 day'", "INTERVAL '90 minutes'", "INTERVAL 2 MONTH", "NULL::INTERVAL"},
-	"bool": {"true", "false", "NULL::BOOLEAN"}, "ints": {"[1, 2]", "[]::INTEGER[]", "NULL::INTEGER[]"}, "strs": {"['a', NULL]", "[]::VARCHAR[]"},
-	"struct": {"{'a': 1, 'b': 'x'}", "row(NULL, 'y')::STRUCT(a INTEGER, b VARCHAR)"}, "map": {"MAP {'a': 2}"}, "blob": {"'x'::BLOB"},
+	"bool": {"true", "false", "NULL::BOOLEAN"}, "ints": {"[1, 2]", "CAST([] AS INTEGER[])", "CAST(NULL AS INTEGER[])"}, "strs": {"['a', NULL]", "CAST([] AS VARCHAR[])"},
+	"struct": {"{'a': 1, 'b': 'x'}", "CAST(row(NULL, 'y') AS STRUCT(a INTEGER, b VARCHAR))"}, "map": {"MAP {'a': 2}"}, "blob": {"'x'::BLOB"},
 	"uuid": {"'00000000-0000-0000-0000-000000000001'::UUID"}, "enum": {"'x'::ENUM('z', 'x', 'y')"},
 }
 
@@ -114,8 +114,8 @@ var templates = map[string][]string{
 		"list_contains(‹ints›, 1)", "‹wild› > 0", "isnan(‹wild›)", "‹wild› = ‹wild›", "starts_with(‹str›, 'a')", "regexp_matches(‹str›, '^a')", "‹struct› = ‹struct›", "‹struct›.a > 1", "‹iv› > INTERVAL '1 day'", "‹ints› = ‹ints›",
 		"‹uuid› < ‹uuid›", "‹blob› = ‹blob›", "‹enum› > 'x'", "‹dec› <> ‹dec›", "‹huge› > 6", "‹bool› IS TRUE", "contains(‹str›, '%')", "TRY_CAST(‹str› AS INTEGER) IS NOT NULL", "(‹int›, ‹str›) IN ((1, 'a'), (2, 'ab'))",
 		"‹str› SIMILAR TO 'a.*'", "‹str› GLOB 'a*'", "‹strs› && ['a']", "‹map› = ‹map›", "‹tz› < ‹tz›", "‹time› > TIME '12:00:00'"},
-	"ints": {"list_transform(‹ints›, lambda x: x + ‹int›)", "list_filter(‹ints›, lambda x: x > 1)", "list_sort(‹ints›)", "‹ints› || [9]", "[‹int›, ‹int›]::INTEGER[]", "list_distinct(‹ints›)", "‹ints›[1:1]", "list_reverse(‹ints›)",
-		"[x + 1 FOR x IN ‹ints› IF x > 0]", "list_transform(‹ints›, lambda x, i: x * i)", "range((abs(‹int›) % 4)::INTEGER)::INTEGER[]", "list_transform(‹ints›, lambda x: len(list_filter(‹ints›, lambda y: y >= x)))", "map_values(‹map›)", "list_append(‹ints›, ‹int›)::INTEGER[]", "flatten([‹ints›, ‹ints›])"},
+	"ints": {"list_transform(‹ints›, lambda x: x + ‹int›)", "list_filter(‹ints›, lambda x: x > 1)", "list_sort(‹ints›)", "‹ints› || [9]", "CAST([‹int›, ‹int›] AS INTEGER[])", "list_distinct(‹ints›)", "‹ints›[1:1]", "list_reverse(‹ints›)",
+		"[x + 1 FOR x IN ‹ints› IF x > 0]", "list_transform(‹ints›, lambda x, i: x * i)", "CAST(range((abs(‹int›) % 4)::INTEGER) AS INTEGER[])", "list_transform(‹ints›, lambda x: len(list_filter(‹ints›, lambda y: y >= x)))", "map_values(‹map›)", "CAST(list_append(‹ints›, ‹int›) AS INTEGER[])", "flatten([‹ints›, ‹ints›])"},
 	"strs":   {"string_split(‹str›, 'a')", "list_transform(‹strs›, lambda x: upper(x) || ‹str›)", "[‹str›, 'z']", "map_keys(‹map›)", "regexp_extract_all(‹str›, '[a-z]')", "list_transform(‹ints›, lambda x: x::VARCHAR)"},
 	"struct": {"{'a': (‹int› % 100)::INTEGER, 'b': ‹str›}", "struct_pack(a := 1, b := ‹str›)"},
 	"map":    {"MAP {'q': (‹int› % 50)::INTEGER}", "map_from_entries([('a', (‹int› % 9)::INTEGER)])", "map_concat(‹map›, MAP {'z': 1})"},

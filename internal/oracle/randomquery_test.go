@@ -220,7 +220,7 @@ var freeAggregates = []item{
 	{expr: "count(DISTINCT ‹struct›)", class: "int"}, {expr: "sum(DISTINCT ‹int›)", class: "huge"}, {expr: "stddev(‹int›)", class: "sum"}, {expr: "var_pop(‹dbl›)", class: "sum"}, {expr: "stddev_pop(‹dec›)", class: "sum"}, {expr: "var_samp(‹dbl›)", class: "sum"},
 	{expr: "median(‹int›)", class: "sum"}, {expr: "quantile_disc(‹str›, 0.5)", class: "str"}, {expr: "quantile_cont(‹dbl›, [0.1, 0.5])", class: "dbls"}, {expr: "histogram(‹str›)", class: "hist"}, {expr: "mad(‹int›)", class: "sum"},
 	{expr: "approx_count_distinct(‹str›)", class: "int"}, {expr: "string_agg(‹str›, ',' ORDER BY ‹str›)", class: "none"}, {expr: "list(DISTINCT ‹int›)", class: "unordered"}, {expr: "corr(‹dbl›, ‹int›)", class: "sum"},
-	{expr: "regr_slope(‹int›, ‹int›)", class: "sum"}, {expr: "covar_pop(‹int›, ‹dbl›)", class: "sum"}, {expr: "entropy(‹str›)", class: "sum"}, {expr: "skewness(‹dbl›)", class: "none"}, {expr: "max(‹int›, 2)", class: "none"},
+	{expr: "regr_slope(‹int›, ‹int›)", class: "sum"}, {expr: "covar_pop(‹int›, ‹dbl›)", class: "sum"}, {expr: "entropy(‹str›)", class: "sum"}, {expr: "max(‹int›, 2)", class: "none"},
 	{expr: "product(‹int› % 3 + 2)", class: "none"}, {expr: "fsum(‹dbl›)", class: "sum"}, {expr: "favg(‹int›)", class: "sum"},
 }
 
@@ -228,7 +228,7 @@ var orderedAggregates = []item{
 	{expr: "first(‹str›)", class: "str"}, {expr: "last(‹int›)", class: "int"}, {expr: "any_value(‹struct›)", class: "struct"}, {expr: "first(‹ints›)", class: "ints"}, {expr: "last(‹map›)", class: "map"},
 	{expr: "arg_max(‹str›, ‹int›)", class: "str"}, {expr: "arg_min(‹int›, ‹wild›)", class: "int"}, {expr: "arg_max(‹struct›, ‹str›)", class: "struct"}, {expr: "min_by(‹iv›, ‹ts›)", class: "iv"}, {expr: "arg_max(‹int›, ‹struct›)", class: "int"},
 	{expr: "list(‹str›)", class: "strs"}, {expr: "array_agg(‹int›)", class: "none"}, {expr: "string_agg(‹str›, ';')", class: "str"}, {expr: "mode(‹str›)", class: "str"}, {expr: "mode(‹int›)", class: "int"}, {expr: "arg_max(‹int›, ‹int›, 2)", class: "none"},
-	{expr: "list(‹struct› ORDER BY ‹int› DESC NULLS LAST)", class: "none"}, {expr: "first(‹int› ORDER BY ‹dbl›)", class: "int"}, {expr: "arg_max_null(‹str›, ‹int›)", class: "str"}, {expr: "approx_quantile(‹int›, 0.5)", class: "none"},
+	{expr: "list(‹str› ORDER BY ‹str› DESC NULLS LAST)", class: "none"}, {expr: "arg_max_null(‹str›, ‹int›)", class: "str"}, {expr: "approx_quantile(‹int›, 0.5)", class: "none"},
 }
 
 func (g *queryGen) distinct(child *query) *query {
