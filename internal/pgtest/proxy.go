@@ -38,9 +38,11 @@ type Proxy struct {
 	match string
 	cut   Cut
 	fired int
-	late  []pending
-	conns map[net.Conn]bool
-	wg    sync.WaitGroup
+	// starting counts the connections that are still to be turned away.
+	starting int
+	late     []pending
+	conns    map[net.Conn]bool
+	wg       sync.WaitGroup
 }
 
 type pending struct {
@@ -78,6 +80,31 @@ func (p *Proxy) Arm(match string, cut Cut) {
 	p.match, p.cut = strings.ToLower(match), cut
 }
 
+// TurnAway answers the next n connections as a server does that is starting up.
+func (p *Proxy) TurnAway(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.starting = n
+}
+
+// turnedAway answers a connection that is one of those.
+func (p *Proxy) turnedAway(client net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.starting == 0 {
+		return false
+	}
+	p.starting--
+	defer client.Close()
+	if _, err := readMessage(client, false); err != nil {
+		return true
+	}
+	body := "SFATAL\x00VFATAL\x00C57P03\x00Mthe database system is starting up\x00\x00"
+	msg := binary.BigEndian.AppendUint32([]byte{'E'}, uint32(4+len(body)))
+	_, _ = client.Write(append(msg, body...)) // a client that has gone needs no answer
+	return true
+}
+
 // Fired returns how many connections were cut.
 func (p *Proxy) Fired() int {
 	p.mu.Lock()
@@ -111,6 +138,9 @@ func (p *Proxy) accept() {
 		client, err := p.listener.Accept()
 		if err != nil {
 			return
+		}
+		if p.turnedAway(client) {
+			continue
 		}
 		server, err := net.Dial("unix", p.target)
 		if err != nil {

@@ -80,6 +80,28 @@ FROM pg_stat_activity WHERE pid = pg_backend_pid()`).Scan(&ses.pid, &ses.started
 	return ses, nil
 }
 
+// connectWaiting is connect for the start of a command: it waits for a server that is starting up, which a
+// server is that crashed a moment ago, and one that was started together with sluice. A server that is
+// not there at all fails at once.
+func (s *Sink) connectWaiting(ctx context.Context, pipeline, role string) (*session, error) {
+	deadline := time.Now().Add(s.options.RetryFor)
+	for {
+		ses, err := s.connect(ctx, pipeline, role)
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != cannotConnectNow || time.Now().After(deadline) {
+			return ses, err
+		}
+		if err := pause(ctx, startupPoll); err != nil {
+			return nil, fmt.Errorf("wait for the Postgres server to start: %w", err)
+		}
+	}
+}
+
+const (
+	cannotConnectNow = "57P03"
+	startupPoll      = 100 * time.Millisecond
+)
+
 func connectError(cfg *pgx.ConnConfig, err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {

@@ -20,7 +20,7 @@ const (
 // Drop removes everything that schema sluice holds of a pipeline: ledger, history, dead letters, staging.
 // An engine that still runs it can commit nothing afterwards. It returns the tables dropped.
 func (s *Sink) Drop(ctx context.Context, pipeline string, tables Tables) (dropped []string, err error) {
-	ses, err := s.connect(ctx, pipeline, "drop")
+	ses, err := s.connectWaiting(ctx, pipeline, "drop")
 	if err != nil {
 		return nil, err
 	}

@@ -130,6 +130,8 @@ func (e *serverError) hint() string {
 		return "a table was changed while the pipeline ran: restart it, and it will check its targets"
 	case "28P01", "28000":
 		return "check user and password of the connection string, and the server's pg_hba.conf"
+	case cannotConnectNow:
+		return "the server is starting up or shutting down: start the pipeline again when it is ready"
 	case "3D000":
 		return "create the database first, e.g. with createdb"
 	}

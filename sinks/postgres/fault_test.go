@@ -414,3 +414,26 @@ func TestCancel(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestOpenFailedWhileTheServerWasStartingUp: after a crash the server turns connections away for a while,
+// and an engine started in that moment failed at once, though one that was running already waited.
+func TestOpenFailedWhileTheServerWasStartingUp(t *testing.T) {
+	p := pgtest.NewProxy(t, pgtest.URL(t))
+	p.TurnAway(3)
+	e := newEngine(t, p.URL(), oneOut...)
+	p.TurnAway(1)
+	if _, err := e.sink.ReadLedger(t.Context(), "p"); err != nil {
+		t.Error(err)
+	}
+	p.TurnAway(1000)
+	o := testOptions(p.URL())
+	o.RetryFor = 250 * time.Millisecond
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Open(t.Context(), "p", targetsOf(oneOut))
+	if err == nil || !strings.Contains(err.Error(), "the database system is starting up") || !strings.Contains(err.Error(), "Hint: the server is starting up") {
+		t.Errorf("a server that does not come up: %v", err)
+	}
+}

@@ -18,7 +18,7 @@ import (
 // ReadLedger returns what the ledger says about a pipeline, without taking it over. It fails with
 // ErrUnknownPipeline when there is nothing.
 func (s *Sink) ReadLedger(ctx context.Context, pipeline string) (l microbatch.Ledger, err error) {
-	ses, err := s.connect(ctx, pipeline, "read")
+	ses, err := s.connectWaiting(ctx, pipeline, "read")
 	if err != nil {
 		return l, err
 	}
@@ -55,7 +55,7 @@ func readLedger(ctx context.Context, q querier, pipeline string) (l microbatch.L
 // had, as Normalize says.
 func (s *Sink) ReadSnapshot(ctx context.Context, pipeline string, outputs []planner.Output,
 	fn func(l microbatch.Ledger, output int, c *vector.Chunk) error) error {
-	ses, err := s.connect(ctx, pipeline, "read")
+	ses, err := s.connectWaiting(ctx, pipeline, "read")
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func (s *Sink) Open(ctx context.Context, pipeline string, targets []microbatch.T
 	if s.targets, err = newTargets(pipeline, targets); err != nil {
 		return microbatch.Ledger{}, err
 	}
-	ses, err := s.connect(ctx, pipeline, "open")
+	ses, err := s.connectWaiting(ctx, pipeline, "open")
 	if err != nil {
 		return microbatch.Ledger{}, err
 	}
@@ -334,7 +334,7 @@ func (s *Sink) Check(ctx context.Context, pipeline string, targets []microbatch.
 	if err != nil {
 		return err
 	}
-	ses, err := s.connect(ctx, pipeline, "check")
+	ses, err := s.connectWaiting(ctx, pipeline, "check")
 	if err != nil {
 		return err
 	}
