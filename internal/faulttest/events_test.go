@@ -12,8 +12,8 @@ import (
 	"github.com/sluice-sql/sluice/internal/pgtest"
 )
 
-// eventCount rows make about twenty batches.
-const eventCount = 3000
+// eventCount rows make sixteen batches.
+const eventCount = 2250
 
 // eventsSQL has a view of every kind that the sink treats in its own way: keyed upserts, an ungrouped row,
 // append-only rows, rows without a key, and every kind of state. The small sizes make snapshots and log
@@ -111,7 +111,7 @@ func TestUndisturbed(t *testing.T) {
 	if bad, late := eventCount/401, eventCount/307; dead != bad+late || total[0] != fmt.Sprint(eventCount-late) {
 		t.Errorf("%s rows counted and %d dead letters of %d rows, %d bad lines and %d late rows", total[0], dead, eventCount, bad, late)
 	}
-	if n := len(want["batches"]); n < 20 {
+	if n := len(want["batches"]); n < 15 {
 		t.Errorf("%d batches, too few for the faults to spread over", n)
 	}
 }

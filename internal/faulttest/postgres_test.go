@@ -49,7 +49,8 @@ func TestPostgresKilledDuringBatches(t *testing.T) {
 			kills--
 			server.Start(t)
 		}
-		if res := c.wait(t); res.code != 0 && !strings.Contains(res.stderr, "staged rows are gone") {
+		// A start that loses its server half-way ends as one does that finds it down.
+		if res := c.wait(t); res.code != 0 && !strings.Contains(res.stderr, "open the sink") && !strings.Contains(res.stderr, "staged rows are gone") {
 			t.Fatalf("seed %d: the engine did not outlive the server's restart:\n%v", seed, res)
 		}
 	}

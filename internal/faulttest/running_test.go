@@ -12,7 +12,7 @@ func TestVerifyWhileRunning(t *testing.T) {
 	t.Parallel()
 	p := newEvents(t)
 	p.crashed(t, "batch.after_done=exit:1") // so that there is something to verify
-	c := p.start(t, "batch.after_prepare=sleep(500ms):9", "run", p.file(), "--until-end", "--max-batch-rows", "20")
+	c := p.start(t, "batch.after_prepare=sleep(500ms):9", "run", p.file(), "--until-end", "--max-batch-rows", "60")
 	batches := map[int64]bool{}
 	for c.livesFor(t, 10*time.Millisecond) {
 		r := p.sluice(t, nil, "verify", p.name, "--json")
