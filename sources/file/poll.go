@@ -138,6 +138,7 @@ func (p *poll) rows(from json.RawMessage) *microbatch.Rows {
 	if p.moved {
 		r.To = encodeMarks(p.marks)
 	}
+	p.s.remember(p.marks)
 	p.s.cacheDoc, p.s.cacheMarks = r.To, p.marks
 	return r
 }

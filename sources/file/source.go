@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -15,7 +16,7 @@ import (
 	"github.com/sluice-sql/sluice/sources/file/decode"
 )
 
-// Source reads files. It is not safe for concurrent use.
+// Source reads files. Only Ack and PartitionName may be called beside its other methods.
 type Source struct {
 	opt  Options
 	list *listing
@@ -26,6 +27,9 @@ type Source struct {
 	// cache is what the last To decoded to, so that a Poll does not parse its own document again.
 	cacheDoc   json.RawMessage
 	cacheMarks []mark
+
+	// names are the paths of the files discovered so far, in order.
+	names atomic.Pointer[[]string]
 
 	json       *decode.JSON
 	pq         *parquet // opened when first needed
@@ -185,6 +189,7 @@ func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatc
 		r.Bytes += m.offset - first
 	}
 	r.Chunks, r.Count = b.Finish(), b.Rows()
+	s.remember(end)
 	return r, nil
 }
 

@@ -2,6 +2,7 @@ package file
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -106,5 +107,36 @@ func TestConformanceJSON(t *testing.T) {
 				},
 			})
 		})
+	}
+}
+
+// TestPartitionName: rows that are late are reported with the file's path, whichever call found the file.
+func TestPartitionName(t *testing.T) {
+	dir := t.TempDir()
+	for i, name := range []string{"a.ndjson", "b.ndjson"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(fmt.Sprintf("{\"n\":%d}\n", i)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opt := Options{Columns: []vector.Field{{Name: "n", Type: vector.Of(vector.Int64)}}, Path: "*.ndjson", BaseDir: dir, Mode: "bounded"}
+	polled, err := New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := polled.Poll(context.Background(), nil, microbatch.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := read.Read(context.Background(), nil, rows.To); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*Source{polled, read} {
+		if a, b, c := s.PartitionName(0), s.PartitionName(1), s.PartitionName(2); a != "a.ndjson" || b != "b.ndjson" || c != "" {
+			t.Errorf("partitions are named %q, %q, %q", a, b, c)
+		}
 	}
 }
