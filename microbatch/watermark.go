@@ -86,14 +86,17 @@ func (in *input) lateRow(c *vector.Chunk, i int) DeadLetter {
 	}
 }
 
-// PartitionNamer is a Source that can name the partition of a _seq.
+// PartitionNamer is a Source that can name the partition of a _seq; "" for one that it does not know.
+// It is called beside Poll.
 type PartitionNamer interface {
 	PartitionName(ordinal int) string
 }
 
 func (in *input) partitionName(ordinal int) string {
 	if n, ok := in.source.(PartitionNamer); ok {
-		return n.PartitionName(ordinal)
+		if name := n.PartitionName(ordinal); name != "" {
+			return name
+		}
 	}
 	return fmt.Sprint(ordinal)
 }
