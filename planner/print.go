@@ -44,7 +44,7 @@ func (p *printer) expr(e *expr) (string, error) {
 		if !ok {
 			return "", fmt.Errorf("comparison %s", e.Type)
 		}
-		return p.join([]*expr{e.Left, e.Right}, " "+op+" ")
+		return p.join([]*expr{bare(e.Left), bare(e.Right)}, " "+op+" ")
 	case "BOUND_CONJUNCTION":
 		op := " AND "
 		if e.Type == "CONJUNCTION_OR" {
@@ -68,6 +68,14 @@ func (p *printer) expr(e *expr) (string, error) {
 		return "CASE WHEN len(" + list + ") > 0 THEN " + list + " ELSE [NULL] END", err
 	}
 	return "", fmt.Errorf("expression class %s", e.Class)
+}
+
+// bare takes off what comparing intervals puts on: binding the text puts it on again.
+func bare(e *expr) *expr {
+	if e.Class == "BOUND_FUNCTION" && e.Name == "normalized_interval" && len(e.Children) == 1 {
+		return e.Children[0]
+	}
+	return e
 }
 
 func (p *printer) list(es []*expr) ([]string, error) {
@@ -148,8 +156,6 @@ func (p *printer) function(e *expr) (string, error) {
 		return "", err
 	}
 	switch {
-	case e.Name == "normalized_interval" && len(args) == 1:
-		return args[0], nil // comparing intervals puts it there, and does so again
 	case e.Name == "struct_pack":
 		for i, f := range e.ReturnType.Info.ChildTypes {
 			args[i] = quoteIdent(f.First) + " := " + args[i]

@@ -12,10 +12,12 @@ import (
 
 // A query is a random SELECT as a tree, so that a failing one can shrink.
 type query struct {
-	kind   string // table, window, select, group, distinct, union, unnest, lateral
-	table  string // table, window
+	kind   string // table, window, select, group, distinct, union, lateral, lateral left, join, top
+	table  string // of table and window; the word of union and join; the list of lateral
 	child  *query
-	other  *query // union
+	other  *query // union, join
+	on     string // join
+	top    string // top: QUALIFY
 	items  []item
 	where  string
 	having string
@@ -39,7 +41,7 @@ func (q *query) sql() string {
 	case "window":
 		return "SELECT * FROM " + q.table
 	case "union":
-		return q.child.sql() + " UNION ALL " + q.other.sql()
+		return q.child.sql() + " " + q.table + " " + q.other.sql()
 	}
 	var list []string
 	var keys []string
@@ -56,6 +58,8 @@ func (q *query) sql() string {
 	}
 	distinct := ""
 	switch q.kind {
+	case "join":
+		from = "(" + q.child.sql() + ") a " + q.table + " (" + q.other.sql() + ") b ON " + q.on
 	case "distinct":
 		distinct = "DISTINCT "
 	case "lateral":
@@ -66,6 +70,9 @@ func (q *query) sql() string {
 	s := prefix + "SELECT " + distinct + strings.Join(list, ", ") + " FROM " + from
 	if q.where != "" {
 		s += " WHERE " + q.where
+	}
+	if q.top != "" {
+		s += " QUALIFY " + q.top
 	}
 	if len(keys) > 0 {
 		s += " GROUP BY " + strings.Join(keys, ", ")
@@ -92,8 +99,12 @@ func (g *queryGen) relation(depth int) *query {
 		return g.group(g.relation(depth - 1))
 	case n < 15:
 		return g.distinct(g.relation(depth - 1))
-	case n < 17:
+	case n < 16:
 		return g.union(depth)
+	case n < 18:
+		return g.join(depth)
+	case n < 19:
+		return g.top(g.relation(depth - 1))
 	default:
 		return g.unnest(g.relation(depth - 1))
 	}
@@ -258,8 +269,54 @@ func (g *queryGen) union(depth int) *query {
 		}
 		return q
 	}
-	q := &query{kind: "union", child: side(), other: side()}
+	q := &query{kind: "union", table: g.pick("UNION ALL", "UNION ALL", "UNION ALL", "UNION", "EXCEPT", "INTERSECT", "EXCEPT ALL", "INTERSECT ALL"), child: side(), other: side()}
 	q.cols = q.child.cols
+	return q
+}
+
+// join joins two relations on an integer, perhaps with more conditions.
+func (g *queryGen) join(depth int) *query {
+	q := &query{kind: "join", table: g.pick("JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "SEMI JOIN", "ANTI JOIN"), child: g.relation(depth - 1), other: g.relation(depth - 1)}
+	a, b := qualified("a", q.child), qualified("b", q.other)
+	both := &exprGen{g.Rand, append(append([]column{}, a...), b...)}
+	class := g.pick("int", "int", "str", "ts")
+	q.on = (&exprGen{g.Rand, a}).of(class, 1) + " = " + (&exprGen{g.Rand, b}).of(class, 1)
+	if g.Intn(2) == 0 {
+		q.on += " AND " + both.of("bool", 1)
+	}
+	if strings.HasPrefix(q.table, "SEMI") || strings.HasPrefix(q.table, "ANTI") {
+		both.scope = a
+	}
+	for _, class := range []string{"int", "ts", g.pick(someClasses...), g.pick(someClasses...), g.pick(someClasses...)} {
+		q.add(item{expr: both.of(class, 1), class: class})
+	}
+	if g.Intn(3) == 0 {
+		q.where = both.of("bool", 1)
+	}
+	return q
+}
+
+func qualified(alias string, q *query) []column {
+	out := append([]column{}, q.cols...)
+	for i := range out {
+		out[i].name = alias + "." + out[i].name
+	}
+	return out
+}
+
+// top keeps the first rows of each partition in a total order; equal rows may stand for one another.
+func (g *queryGen) top(child *query) *query {
+	q := &query{kind: "top", child: child}
+	e := g.in(child)
+	for _, class := range []string{"int", "ts", g.pick(someClasses...)} {
+		q.add(item{expr: e.leaf(class), class: class})
+	}
+	var order []string
+	for _, it := range q.items {
+		order = append(order, it.expr+g.pick("", " DESC", " NULLS FIRST"))
+	}
+	g.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	q.top = g.pick("row_number", "rank", "dense_rank") + "() OVER (PARTITION BY " + e.leaf(g.pick("int", "str", "bool")) + " ORDER BY " + strings.Join(order, ", ") + ") <= " + g.pick("1", "3")
 	return q
 }
 
