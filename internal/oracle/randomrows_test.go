@@ -193,6 +193,11 @@ func (tr trial) judge(p *planner.Pipeline, sink *checkingSink, problem error) er
 		return err
 	}
 	defer one.Close()
+	// Why: DuckDB does not compute columns that nobody reads, and so does not raise there; the pipeline
+	// keeps every aggregate of a subquery. Without its optimizer DuckDB computes them, too.
+	if _, _, err := one.Query(ctx, "PRAGMA disable_optimizer"); err != nil {
+		return err
+	}
 	for at := 0; at < tr.rows; at += 5 {
 		for name, src := range sink.sources {
 			keep := make([]bool, src.rows.N)
