@@ -148,7 +148,8 @@ func (c *compiler) windowRule(n *window, want demand) (*relation, error) {
 			r.floor[k.Index] = floors[i]
 		}
 	}
-	if n.most == 1 && len(n.keep) == 1 {
+	// Why not rank(): it gives equal rows the same number, so that several are first.
+	if first := n.calls[0].e; n.most == 1 && len(n.keep) == 1 && (first == nil || first.Type == "WINDOW_ROW_NUMBER") {
 		r.key, r.keyed = refColumns(n.partition)
 	}
 	return r, nil

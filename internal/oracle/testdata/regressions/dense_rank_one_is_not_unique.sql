@@ -1,0 +1,2 @@
+-- incremental
+SELECT k, v FROM t QUALIFY dense_rank() OVER (PARTITION BY k ORDER BY v DESC) = 1
