@@ -308,16 +308,21 @@ func (l *loaded) checkEnd() error {
 	if !l.UntilEnd {
 		return nil
 	}
+	return l.refuseEndless(map[string]string{"file": "leave out --until-end, or the option mode", "nexmark": "leave out --until-end, or add events = …"})
+}
+
+// refuseEndless refuses sources without an end; hints say by connector what to do.
+func (l *loaded) refuseEndless(hints map[string]string) error {
 	var problems []error
 	for _, b := range l.sources {
 		if b.endless == "" {
 			continue
 		}
-		hint := "leave out --until-end, or add events = …"
-		if b.connector == "file" {
-			hint = "leave out --until-end, or the option mode"
+		err := b.Decl.With.Errorf("mode", "source %q has no end: %s", b.Name, b.endless)
+		if hint, ok := hints[b.connector]; ok {
+			err = err.WithHint("%s", hint)
 		}
-		problems = append(problems, b.Decl.With.Errorf("mode", "source %q has no end: %s", b.Name, b.endless).WithHint("%s", hint))
+		problems = append(problems, err)
 	}
 	return ddl.Join(problems...)
 }

@@ -111,3 +111,8 @@ func (s *OneShot) Load(ctx context.Context, source string, chunks []*vector.Chun
 func (s *OneShot) Query(ctx context.Context, sql string) ([]*vector.Chunk, []vector.Field, error) {
 	return s.conn.Collect(ctx, sql)
 }
+
+// Rows is Query for answers of any size: it streams. The caller closes the rows before the next call.
+func (s *OneShot) Rows(ctx context.Context, sql string) (*duck.Rows, error) {
+	return s.conn.Query(ctx, sql)
+}

@@ -78,7 +78,7 @@ func (t *Table) aligned(w *bufio.Writer) {
 	for _, row := range append([][]string{t.header}, t.rows...) {
 		clean := make([]string, len(row))
 		for i, cell := range row {
-			clean[i] = visible(cell)
+			clean[i] = Visible(cell)
 		}
 		rows = append(rows, clean)
 	}
@@ -133,9 +133,9 @@ func (t *Table) widths(rows [][]string) []int {
 	return widths
 }
 
-// visible replaces control characters. Why: a cell may hold user data, and an escape sequence in it must
+// Visible replaces control characters. Why: a text may hold user data, and an escape sequence in it must
 // not reach the terminal.
-func visible(s string) string {
+func Visible(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n', r == '\t', r == '\r':

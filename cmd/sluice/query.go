@@ -1,0 +1,352 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-sql/sluice/internal/duck"
+	"github.com/sluice-sql/sluice/internal/oracle"
+	"github.com/sluice-sql/sluice/internal/term"
+	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/planner"
+	"github.com/sluice-sql/sluice/planner/ddl"
+)
+
+type queryOptions struct {
+	*app
+	file      string
+	view      string
+	format    string
+	limitRows int64
+}
+
+func (a *app) queryCommand() *cobra.Command {
+	o := &queryOptions{app: a}
+	cmd := &cobra.Command{
+		Use:     "query FILE.sql",
+		GroupID: "run",
+		Short:   "Answer a pipeline's views once, in plain DuckDB, and print the rows",
+		Long: `Read a pipeline's sources to their end, run its SELECTs once over all rows in a plain DuckDB, and print the
+answers: the way to develop a query before it is run or submitted. No log is written, no sink is touched, no state
+is kept and no PostgreSQL is needed. "-" reads the pipeline from standard input.
+
+Printed are the file's SELECT without CREATE or, if it has none, every view that goes to a sink; --view chooses any
+view or source instead. The ORDER BY of a query holds for its printed rows. On a terminal they are a table; in a pipe
+they are tab-separated as PostgreSQL's COPY writes them, with \N for NULL. --format json prints an object a line, inside
+{"view": …, "row": …} when there are several views.
+
+The answer is what a pipeline's tables hold at the end of the input, with one difference: watermarks drop nothing
+here. Late rows count; a running pipeline leaves them out. Rows that cannot be read are left out by both.`,
+		Example: `  sluice query delays.sql --limit-rows 10
+  sluice query delays.sql --view flight --format csv > flights.csv
+  (cat delays.sql; echo "SELECT airport, max(mean_delay) FROM delays GROUP BY airport ORDER BY 2 DESC") |
+    sluice query -                          # a question about the file's own views
+  sluice query delays.sql --format json | jq .airport`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.file = args[0]
+			return o.run(cmd.Context())
+		},
+		ValidArgsFunction: sqlFiles,
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.view, "view", "", "print this view or source (default the SELECT without CREATE, or else what goes to sinks)")
+	f.StringVar(&o.format, "format", "", "table, json or csv (default a table on a terminal and tab-separated rows elsewhere)")
+	f.Int64Var(&o.limitRows, "limit-rows", 0, "print at most this many rows of each view (default all)")
+	complete(cmd, "format", queryFormats...)
+	if err := cmd.RegisterFlagCompletionFunc("view", o.completeView); err != nil {
+		panic("sluice: completion of --view: " + err.Error())
+	}
+	return cmd
+}
+
+// completeView offers what the file on the command line declares.
+func (o *queryOptions) completeView(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 || args[0] == "-" {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	text, err := os.ReadFile(args[0])
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	file, err := ddl.Parse(args[0], text, o.env)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return answerNames(answersOf(file)), cobra.ShellCompDirectiveNoFileComp
+}
+
+func (o *queryOptions) check() error {
+	if o.format != "" && !slices.Contains(queryFormats, o.format) {
+		return usagef("sluice query", "--format is %q, and must be one of %s", o.format, strings.Join(queryFormats, ", "))
+	}
+	if o.limitRows < 0 {
+		return usagef("sluice query", "--limit-rows is %d, and must be positive", o.limitRows)
+	}
+	return nil
+}
+
+func (o *queryOptions) run(ctx context.Context) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	ctx, stop := interruptible(ctx)
+	defer stop()
+	return orInterrupted(ctx, o.query(ctx))
+}
+
+func (o *queryOptions) query(ctx context.Context) (err error) {
+	start := time.Now()
+	s, err := o.readSpec(o.file, "")
+	if err != nil {
+		return err
+	}
+	s.UntilEnd = true
+	l, err := o.load(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := l.refuseEndless(map[string]string{"file": "leave out the option mode: query reads what is there", "nexmark": "add events = 100000"}); err != nil {
+		return err
+	}
+	wanted, err := o.choose(l)
+	if err != nil {
+		return err
+	}
+	scratch, err := os.MkdirTemp("", "sluice-query-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	one, err := oracle.New(ctx, l.plan, duck.Options{MemoryLimit: ddl.FormatBytes(l.settings.Bytes(ddl.MemoryLimit)), TempDir: scratch, Locked: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, one.Close()) }()
+	in, err := o.read(ctx, l, one)
+	if err != nil {
+		return err
+	}
+	var counts []string
+	for i, w := range wanted {
+		n, more, err := o.print(ctx, one, w, i, len(wanted))
+		if err != nil {
+			return fmt.Errorf("answer view %q: %w", w.name, err)
+		}
+		counts = append(counts, w.name+": "+rowCount(n, more))
+	}
+	_, err = fmt.Fprintf(o.streams.Err, "%s\n", o.streams.Err.Styled(term.Dim, fmt.Sprintf("%s rows read in %s; %s",
+		term.Count(in), term.Duration(time.Since(start)), strings.Join(counts, ", "))))
+	return err
+}
+
+func rowCount(n int64, more bool) string {
+	switch {
+	case more:
+		return "the first " + term.Count(n) + " rows"
+	case n == 1:
+		return "1 row"
+	}
+	return term.Count(n) + " rows"
+}
+
+// An answer is something in the file that can be printed.
+type answer struct {
+	name string
+	// sql is the user's own query, not SELECT * FROM the view: only so is its ORDER BY the answer's.
+	sql string
+	// columns are the names that CREATE VIEW gives; empty if they are the query's.
+	columns []string
+	bare    bool // a SELECT without CREATE
+}
+
+func answersOf(file *ddl.File) []answer {
+	var out []answer
+	for _, st := range file.Statements {
+		a := answer{}
+		switch st := st.(type) {
+		case *ddl.Source:
+			a.name, a.sql = st.Name.Name, "SELECT * FROM "+st.Name.SQL()
+		case *ddl.View:
+			a.name, a.sql = st.Name.Name, st.Query.SQL
+			for _, c := range st.Columns {
+				a.columns = append(a.columns, c.Name)
+			}
+		case *ddl.Query:
+			a.name, a.sql, a.bare = "query", st.Query.SQL, true
+		default:
+			continue
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+func answerNames(answers []answer) []string {
+	var out []string
+	for _, a := range answers {
+		out = append(out, a.name)
+	}
+	return out
+}
+
+// choose lists what is printed: the view that the user names, or the file's SELECT, or what goes to sinks.
+func (o *queryOptions) choose(l *loaded) ([]answer, error) {
+	var bare, sunk []answer
+	all := answersOf(l.file)
+	for _, a := range all {
+		if o.view != "" && strings.EqualFold(a.name, o.view) {
+			return []answer{a}, nil
+		}
+		if a.bare {
+			bare = append(bare, a)
+		}
+		if slices.ContainsFunc(l.plan.Views, func(v planner.View) bool { return v.Name == a.name }) {
+			sunk = append(sunk, a)
+		}
+	}
+	if o.view != "" {
+		hint := "it has " + strings.Join(answerNames(all), ", ")
+		if best := ddl.Suggest(o.view, answerNames(all)); best != "" {
+			hint = "did you mean " + best + "?"
+		}
+		return nil, &usageError{err: fmt.Errorf("%s has no view or source %q\nhint: %s", l.File, o.view, hint)}
+	}
+	if len(bare) > 0 {
+		return bare, nil
+	}
+	if o.format == formatCSV && len(sunk) > 1 {
+		return nil, &usageError{err: fmt.Errorf("a CSV file is one table, and %s has several views\nhint: choose one with --view %s", l.File,
+			strings.Join(answerNames(sunk), " or --view "))}
+	}
+	return sunk, nil
+}
+
+// read loads every source to its end, and says what of it could not be read. It returns the rows read.
+func (o *queryOptions) read(ctx context.Context, l *loaded, one *oracle.OneShot) (n int64, err error) {
+	sources, err := l.openSources()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, closeSources(sources)) }()
+	line := term.NewProgress(o.streams.Err)
+	defer line.Done()
+	r := &queryReader{one: one, limits: microbatch.Limits{MaxRows: l.settings.Int(ddl.MaxBatchRows), MaxBytes: l.settings.Bytes(ddl.MaxBatchBytes)},
+		read: func(rows int64) {
+			if n += rows; o.streams.Err.IsTTY() {
+				line.Update(term.Snapshot{Phase: "reading", Rows: n})
+			}
+		}}
+	var problems strings.Builder
+	for _, b := range l.sources {
+		bad, err := r.drain(ctx, b.Name, sources[b.Name])
+		if err != nil {
+			return n, fmt.Errorf("read source %q: %w", b.Name, err)
+		}
+		bad.describe(&problems, b.Name)
+	}
+	line.Done() // What follows must not be erased with the live line.
+	_, err = o.streams.Err.Write([]byte(problems.String()))
+	return n, err
+}
+
+// A queryReader loads sources in steps that fit in memory.
+type queryReader struct {
+	one    *oracle.OneShot
+	limits microbatch.Limits
+	read   func(rows int64)
+}
+
+// pollInterval is how often a bounded source that gives rows by the clock is asked for more.
+const pollInterval = 20 * time.Millisecond
+
+func (r *queryReader) drain(ctx context.Context, name string, source microbatch.Source) (bad unreadable, err error) {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	step := &microbatch.Rows{}
+	for !step.Done {
+		if err := ctx.Err(); err != nil {
+			return bad, err
+		}
+		if step, err = source.Poll(ctx, step.To, r.limits); err != nil {
+			return bad, err
+		}
+		if err := r.one.Load(ctx, name, step.Chunks); err != nil {
+			return bad, err
+		}
+		bad.add(step.Bad)
+		r.read(step.Count + int64(len(step.Bad)))
+		if step.Count == 0 && len(step.Bad) == 0 && !step.More && !step.Done {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+		}
+	}
+	return bad, nil
+}
+
+// maxReasons is how many unreadable rows of a source are described; the others are counted.
+const maxReasons = 3
+
+// unreadable are the rows of a source that were left out.
+type unreadable struct {
+	count int64
+	first []microbatch.BadRow
+}
+
+func (u *unreadable) add(rows []microbatch.BadRow) {
+	u.count += int64(len(rows))
+	u.first = append(u.first, rows[:min(len(rows), maxReasons-len(u.first))]...)
+}
+
+func (u *unreadable) describe(w *strings.Builder, source string) {
+	if u.count == 0 {
+		return
+	}
+	fmt.Fprintf(w, "source %s: %s of its rows cannot be read and were left out:\n", source, term.Count(u.count))
+	for _, b := range u.first {
+		fmt.Fprintf(w, "  %s:%d: %s\n", term.Visible(b.Partition), b.Offset, term.Visible(b.Reason))
+	}
+	if more := u.count - int64(len(u.first)); more > 0 {
+		fmt.Fprintf(w, "  … and %s more\n", term.Count(more))
+	}
+}
+
+// print writes one answer and says how many rows it printed, and whether there are more.
+func (o *queryOptions) print(ctx context.Context, one *oracle.OneShot, a answer, index, of int) (n int64, more bool, err error) {
+	rows, err := one.Rows(ctx, a.sql)
+	if err != nil {
+		return 0, false, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	fields := rows.Columns()
+	for i, name := range a.columns {
+		fields[i].Name = name
+	}
+	w := o.newRowWriter(a.name, fields, index, of)
+	for !more && rows.Next() {
+		c := rows.Chunk()
+		for i := range c.N {
+			if more = o.limitRows > 0 && n == o.limitRows; more {
+				break
+			}
+			w.row(c, i)
+			n++
+		}
+		if err := w.flush(); err != nil {
+			return n, more, err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return n, more, err
+	}
+	return n, more, w.close()
+}
