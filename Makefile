@@ -36,7 +36,7 @@ check: needs-compiler ## gofmt, go vet, staticcheck, import rules, shell syntax
 
 .PHONY: test
 test: needs-compiler needs-postgres ## run every test; installs Debian's postgresql if there is none
-	$(GO) test -timeout 12m ./...
+	$(GO) test -timeout 20m ./...
 
 .PHONY: test-race
 test-race: needs-compiler needs-postgres ## run every test under the race detector
