@@ -1,4 +1,4 @@
--- What has no cheaper rule yet is computed again over the kept input: correct, and explain says what it costs.
+-- Joins, inner and outer, and window functions over them; only what the new rows touch is computed again.
 CREATE SOURCE orders (
   id BIGINT, customer VARCHAR, placed TIMESTAMP, paid BOOLEAN, discount DOUBLE, tags VARCHAR[],
   lines STRUCT(item VARCHAR, qty INTEGER, price DECIMAL(9, 2))[]

@@ -18,9 +18,3 @@ SELECT category, count(*) AS auctions, count(DISTINCT seller) AS sellers, avg(re
   max(expires - date_time) AS longest
 FROM auction
 GROUP BY category;
-
--- Nexmark 3, by full recompute until joins have their own rule.
-CREATE MATERIALIZED VIEW q3 AS
-SELECT p.name, p.city, p.state, a.id
-FROM auction a JOIN person p ON a.seller = p.id
-WHERE a.category = 10 AND p.state IN ('OR', 'ID', 'CA');
