@@ -239,7 +239,8 @@ func appendPlan(name string, in callInput) (callPlan, bool) {
 func momentPlan(name string, in callInput) (callPlan, bool) {
 	v := in.args[0]
 	n := in.count(v + " IS NOT NULL")
-	mean := partial{"avg(" + v + ")" + in.where(),
+	// Why CASE: avg of equal values can be off by the last bit, and a variance of 0 would become 1e-30.
+	mean := partial{"CASE WHEN var_pop(" + v + ")" + in.where() + " = 0 THEN min(" + v + ")" + in.where() + " ELSE avg(" + v + ")" + in.where() + " END",
 		"CASE WHEN {p0} = 0 THEN {o} WHEN coalesce({o0}, 0) = 0 THEN {p} ELSE {o} + ({p} - {o}) * {p0} / ({o0} + {p0}) END"}
 	m2 := partial{"var_pop(" + v + ")" + in.where() + " * count(*)" + in.where(v+" IS NOT NULL"),
 		"CASE WHEN {p0} = 0 THEN {o} WHEN coalesce({o0}, 0) = 0 THEN {p} " +

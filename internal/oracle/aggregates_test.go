@@ -134,7 +134,7 @@ func TestEveryAggregate(t *testing.T) {
 	incremental := map[string]bool{}
 	const pack = 40
 	for at := 0; at < len(queries); at += pack {
-		tr := trial{queries: queries[at:min(at+pack, len(queries))], seed: int64(at + 1), rows: 90, cut: 60}
+		tr := trial{queries: queries[at:min(at+pack, len(queries))], seed: int64(at + 1), rows: 60, cut: 60}
 		p, err := tr.run(t)
 		if err != nil {
 			for name, err := range tr.failing(t) {

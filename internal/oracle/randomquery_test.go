@@ -378,7 +378,7 @@ func TestRandomQueries(t *testing.T) {
 	if s := os.Getenv("SLUICE_SOAK_FIRST"); s != "" {
 		first, _ = strconv.ParseInt(s, 10, 64)
 	}
-	n := seeds(t, 160)
+	n := seeds(t, 112)
 	sc := newScreen(t)
 	var incremental, full, skipped int
 	reasons := map[string]int{}
