@@ -105,12 +105,12 @@ func (c *Cluster) open(ctx context.Context, dir string, o Options) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("the server was not ready in time"))
 	defer cancel()
-	// A server may be running: another sluice's, or one whose sluice was killed. Use it.
-	if pid, ok := c.running(); ok {
-		c.pid = pid
-		return c.awaitReady(ctx)
-	}
 	for {
+		// A server may be running: another sluice's, or one whose sluice was killed. Use it.
+		if pid, ok := c.running(); ok {
+			c.pid, c.exited = pid, nil
+			return c.awaitReady(ctx)
+		}
 		if err := c.launch(o); err != nil {
 			return err
 		}
@@ -123,8 +123,10 @@ func (c *Cluster) open(ctx context.Context, dir string, o Options) error {
 			return err
 		}
 		// A crash leads here: the postmaster was killed alone and its children still hold the shared
-		// memory. They notice within a second or so; ctx bounds the attempts.
-		if !strings.Contains(c.logTail(), "shared memory block") || ctx.Err() != nil {
+		// memory. They notice within a second or so; ctx bounds the attempts. Or an engine was killed just
+		// after it had started the server, which is on its way up and will be running above.
+		tail := c.logTail()
+		if !strings.Contains(tail, "shared memory block") && !strings.Contains(tail, `"postmaster.pid" already exists`) || ctx.Err() != nil {
 			return err
 		}
 	}

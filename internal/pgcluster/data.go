@@ -55,6 +55,9 @@ func (c *Cluster) initdb(ctx context.Context, o Options) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(c.bin, "initdb"), args...)
 	cmd.Dir, cmd.Env = "/", serverEnv()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.owner.credential()}
+	// Why: initdb goes on when we are killed, and would write into what the next Start removes and makes
+	// anew. It inherits the start lock, which is free again only when both are gone.
+	cmd.ExtraFiles = []*os.File{c.locks.start}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\nDetail: %s", err, bytes.TrimSpace(out))
 	}
