@@ -68,7 +68,7 @@ func (p *planning) outputColumns(st *ddl.View, cols []vector.Field) error {
 	return nil
 }
 
-type programMark struct{ sources, states, steps, outputs, setup int }
+type programMark struct{ states, steps, outputs, setup int }
 
 func (p *planning) mark() programMark {
 	g := p.out.Program

@@ -37,7 +37,6 @@ type fakeLauncher struct {
 	// deaf pipelines do not heed Stop, only their context.
 	deaf map[string]bool
 	live map[string]int
-	logs string // a directory like a log, if set
 }
 
 // ending is how an attempt ends, and after how many batches.

@@ -16,8 +16,6 @@ const (
 	NegInfinityTimestamp = -math.MaxInt64
 )
 
-const dayMicros = 24 * 3600 * 1_000_000
-
 // civil returns the proleptic Gregorian date of a day since 1970-01-01 (Howard Hinnant,
 // "chrono-Compatible Low-Level Date Algorithms").
 func civil(day int64) (year int64, month, dom int) {
