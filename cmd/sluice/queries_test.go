@@ -27,12 +27,9 @@ func TestQueries(t *testing.T) {
 	for i, name := range files {
 		t.Run(name, func(t *testing.T) {
 			l := loadQuery(t, name)
-			rows := int64(6_000)
-			switch {
-			case name == "demo_flights.sql":
+			rows := int64(1_200)
+			if name == "demo_flights.sql" {
 				rows = 150_000
-			case path.Dir(name) == "nexmark":
-				rows = 1_200
 			}
 			for _, mode := range []struct {
 				name string
