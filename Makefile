@@ -13,6 +13,7 @@ TOOL := $(GO) tool -modfile=tools/go.mod
 # How long each fuzz target runs under `make fuzz`, and how long `make soak` goes on.
 FUZZTIME ?= 20s
 SOAKTIME ?= 10m
+QUERIES ?= 1000
 # Runs per measurement of `make bench`; the median counts.
 RUNS ?= 5
 
@@ -53,6 +54,10 @@ soak: needs-compiler needs-postgres ## kill the engine at random instants for SO
 .PHONY: soak-embedded
 soak-embedded: build needs-postgres ## the same with the embedded PostgreSQL and the demo's pipeline
 	scripts/soak.sh $(SOAKTIME)
+
+.PHONY: soak-queries
+soak-queries: needs-compiler ## compare QUERIES random queries with one-shot DuckDB (default 1000)
+	SLUICE_SOAK_QUERIES=$(QUERIES) $(GO) test -count=1 -timeout 24h -run '^TestRandomQueries$$' -v ./internal/oracle
 
 .PHONY: bench
 bench: build needs-postgres ## measure against one-shot DuckDB, RUNS times (default 5)
