@@ -162,6 +162,9 @@ func TestCrashInRecovery(t *testing.T) {
 	points := failpoints(t)
 	for _, lost := range []string{"", "staging lost"} {
 		for _, point := range points {
+			if !inRecovery(point) {
+				continue
+			}
 			t.Run(strings.TrimSpace(lost+" "+point), func(t *testing.T) {
 				t.Parallel()
 				p := newEvents(t)
@@ -180,6 +183,17 @@ func TestCrashInRecovery(t *testing.T) {
 			})
 		}
 	}
+}
+
+// inRecovery says whether a start that settles a batch may pass the point. The others first come when new
+// batches run, which is the crash matrix's business.
+func inRecovery(point string) bool {
+	for _, later := range []string{"snapshot.", "retention.", "manifest.", "log.segment.", "log.plan.", "log.prepare.", "batch.after_plan", "batch.after_prepare"} {
+		if strings.HasPrefix(point, later) {
+			return false
+		}
+	}
+	return true
 }
 
 // loseStaging empties the staging tables, as a crash of the server does.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,25 +148,27 @@ func (p *pipeline) replay(t testing.TB) {
 	}
 }
 
-// contents reads every target table and the dead letters as sorted text, and the ledger's batch.
+// contents reads every target table, the dead letters and the ledger as sorted text, by table.
 //
 // Why beside verify: equality with the tables of a run that nothing disturbed needs none of the engine's
 // own code, and it also covers rows that verify takes from the dead-letter table.
 func (p *pipeline) contents(t testing.TB) map[string][]string {
 	t.Helper()
+	queries := []string{
+		`SELECT 'ledger', batch::text FROM sluice.ledger`,
+		`SELECT 'batches', row(batch, rows_in, rows_late, rows_bad, rows_out)::text FROM sluice.batches`,
+		`SELECT 'dead_letter', row(batch, source, "offset", reason, raw)::text FROM sluice.dead_letter`,
+	}
+	for _, table := range pgtest.Rows(t, p.url, `SELECT format('%I.%I', schema_name, table_name) FROM sluice.targets`) {
+		queries = append(queries, fmt.Sprintf("SELECT '%s', t::text FROM %s t", table, table))
+	}
 	out := map[string][]string{}
-	queries := map[string]string{
-		"ledger":      `SELECT batch, offsets->'event'->>'rows' FROM sluice.ledger`,
-		"batches":     `SELECT batch, rows_in, rows_late, rows_bad, rows_out FROM sluice.batches`,
-		"dead_letter": `SELECT batch, source, "offset", reason, raw FROM sluice.dead_letter`,
+	for _, row := range pgtest.Rows(t, p.url, strings.Join(queries, " UNION ALL ")) {
+		table, text, _ := strings.Cut(row, "|")
+		out[table] = append(out[table], text)
 	}
-	for _, table := range pgtest.Rows(t, p.url, `SELECT schema_name || '.' || table_name FROM sluice.targets`) {
-		queries[table] = "SELECT * FROM " + table
-	}
-	for _, name := range slices.Sorted(maps.Keys(queries)) {
-		rows := pgtest.Rows(t, p.url, queries[name])
+	for _, rows := range out {
 		slices.Sort(rows)
-		out[name] = rows
 	}
 	return out
 }
