@@ -155,6 +155,11 @@ func (p *printer) function(e *expr) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if e.Name == "*" && len(args) == 2 && e.ReturnType != nil && e.ReturnType.ID == "DECIMAL" {
+		if args, err = p.factors(e); err != nil {
+			return "", err
+		}
+	}
 	switch {
 	case e.Name == "struct_pack":
 		for i, f := range e.ReturnType.Info.ChildTypes {
@@ -166,6 +171,19 @@ func (p *printer) function(e *expr) (string, error) {
 		return "(" + e.Name + " " + args[0] + ")", nil
 	}
 	return quoteIdent(e.Name) + "(" + strings.Join(args, ", ") + ")", nil
+}
+
+// factors prints the arguments of a product of decimals without the casts to the product's width that
+// binding put round them: bound again, they would widen the product once more.
+func (p *printer) factors(e *expr) ([]string, error) {
+	bare := make([]*expr, len(e.Children))
+	for i, c := range e.Children {
+		bare[i] = c
+		if c.Class == "BOUND_CAST" && !c.TryCast && c.ReturnType.ID == "DECIMAL" && c.ReturnType.Info.Width == e.ReturnType.Info.Width {
+			bare[i] = c.Child
+		}
+	}
+	return p.list(bare)
 }
 
 type lambdaData struct {

@@ -1,6 +1,5 @@
 -- Nexmark 1, currency conversion: every bid with its price in euros instead of dollars.
--- Class: recomputed in full, because the planner cannot yet print a product of decimals so that it binds to the
--- same width again.
+-- Class: incremental.
 CREATE SOURCE bid (
   auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, url VARCHAR, date_time TIMESTAMP, extra VARCHAR,
   WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds'

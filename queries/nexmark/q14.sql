@@ -1,6 +1,5 @@
 -- Nexmark 14, calculation: bids in a range of prices, with the time of day and how often extra has the letter c.
--- Class: recomputed in full, because the planner cannot yet print a product of decimals so that it binds to the
--- same width again.
+-- Class: incremental.
 -- Differs: count_char is a macro; the reference registers a function written in Java.
 CREATE MACRO count_char(s, c) AS length(s) - length(replace(s, c, ''));
 CREATE SOURCE bid (
