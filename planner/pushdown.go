@@ -5,6 +5,16 @@ package planner
 // operator they become its QUALIFY, so that rows which do not pass are never compared.
 func pushFilter(n *filter) node {
 	switch child := n.child.(type) {
+	case *project:
+		if onlyRefs(child.exprs) {
+			preds := make([]*expr, len(n.preds))
+			for i, p := range n.preds {
+				preds[i] = substitute(p, child.exprs)
+			}
+			below := *child
+			below.child = pushFilter(&filter{child.child, preds})
+			return &below
+		}
 	case *join:
 		if child.kind == innerJoin {
 			return pushIntoJoin(n.preds, child)
@@ -15,6 +25,16 @@ func pushFilter(n *filter) node {
 		}
 	}
 	return n
+}
+
+// onlyRefs says that a projection just picks columns.
+func onlyRefs(es []*expr) bool {
+	for _, e := range es {
+		if e.Class != "BOUND_REF" {
+			return false
+		}
+	}
+	return true
 }
 
 func pushIntoJoin(preds []*expr, j *join) node {

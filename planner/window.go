@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -64,18 +65,35 @@ func (b *treeBuilder) windowNode(n *planNode) (node, error) {
 	if err := b.check(child.types(), n.Expressions, false); err != nil {
 		return nil, err
 	}
+	// Why merge equal calls: binding writes one for every use, in the select list and again in QUALIFY.
+	var at []int
 	for i, e := range n.Expressions {
 		if unstableWindow(e) {
 			return nil, notYet("window function %s depends on the order of equal rows", windowName(e))
 		}
-		out.calls = append(out.calls, windowCall{e: e, out: types[i]})
+		place := slices.IndexFunc(out.calls, func(c windowCall) bool { return sameExpr(c.e, e) })
+		if place < 0 {
+			place = len(out.calls)
+			out.calls = append(out.calls, windowCall{e: e, out: types[i]})
+		}
+		at = append(at, place)
 		if i == 0 {
 			out.partition = e.Partitions
 		} else {
 			out.partition = common(out.partition, e.Partitions)
 		}
 	}
-	return out, nil
+	if len(out.calls) == len(at) {
+		return out, nil
+	}
+	spread := &project{child: out}
+	for i, t := range child.types() {
+		spread.exprs, spread.out = append(spread.exprs, ref(i)), append(spread.out, t)
+	}
+	for i, place := range at {
+		spread.exprs, spread.out = append(spread.exprs, ref(len(child.types())+place)), append(spread.out, types[i])
+	}
+	return spread, nil
 }
 
 // common keeps the expressions that both lists have.
@@ -148,11 +166,23 @@ func (c *compiler) windowRule(n *window, want demand) (*relation, error) {
 			r.floor[k.Index] = floors[i]
 		}
 	}
-	// Why not rank(): it gives equal rows the same number, so that several are first.
-	if first := n.calls[0].e; n.most == 1 && len(n.keep) == 1 && (first == nil || first.Type == "WINDOW_ROW_NUMBER") {
-		r.key, r.keyed = refColumns(n.partition)
-	}
+	r.key, r.keyed = n.key(child)
 	return r, nil
+}
+
+// key of the output: one row a partition, the partition with a row number that is shown, or the input's.
+// Not so rank(): it gives equal rows the same number, so that several are first.
+func (n *window) key(child *relation) ([]int, bool) {
+	partition, plain := refColumns(n.partition)
+	first := n.calls[0].e
+	numbers := len(n.calls) == 1 && (first == nil || first.Type == "WINDOW_ROW_NUMBER" && len(first.Partitions) == len(n.partition))
+	switch {
+	case plain && numbers && n.most == 1:
+		return partition, true
+	case plain && numbers && !n.drop:
+		return append(slices.Clone(partition), len(n.child.types())), true
+	}
+	return child.key, child.keyed
 }
 
 // refColumns are the columns of plain references, false if there is another expression among them.
