@@ -117,8 +117,10 @@ func crash(t *testing.T, point, action string, hit int, fired *firedSet) {
 	p.checkDeath(t, point, action, r)
 	if hit == 1 {
 		p.verifyPrefix(t)
+		p.finish(t)
+	} else {
+		p.finishFast(t)
 	}
-	p.finish(t)
 	if action == "exit" && hit == 7 {
 		p.replay(t)
 	}
