@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluice-sql/sluice/internal/failpoint"
+	"github.com/sluice-sql/sluice/internal/oracle/oracletest"
 )
 
 // joins are views over two sources, t and u, of the same columns.
@@ -90,13 +90,7 @@ func TestJoinsEqualOneShot(t *testing.T) {
 		for i, name := range []string{"t", "u"} {
 			sources[name] = &rowsSource{rows: generate(t, rowsQuery(120, seed*7+int64(i))), cut: func() int64 { return int64(rng.Intn(25)) }}
 		}
-		sink := newCheckingSink(t, p, sources)
-		points := failpoint.Names()
-		run(t, p, sources, sink, rng, func() string {
-			if seed == 1 || rng.Intn(5) == 0 {
-				return ""
-			}
-			return fmt.Sprintf("%s=error:%d", points[rng.Intn(len(points))], 1+rng.Intn(4))
-		})
+		sink := newSink(t, p, sources)
+		oracletest.Run(t, config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Fail: seed > 1, Replay: true})
 	}
 }

@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand"
 	"strings"
 	"testing"
 
 	"github.com/sluice-sql/sluice/internal/duck"
-	"github.com/sluice-sql/sluice/internal/failpoint"
 	"github.com/sluice-sql/sluice/internal/oracle"
+	"github.com/sluice-sql/sluice/internal/oracle/oracletest"
 	"github.com/sluice-sql/sluice/internal/vector"
-	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
 )
@@ -150,41 +148,18 @@ func (tr trial) drive(t testing.TB, p *planner.Pipeline) error {
 		}
 		return cut()
 	}
-	sink := newCheckingSink(t, p, sources)
-	defer sink.one.Close()
-	cfg := microbatch.Config{Name: "test", Plan: p, Sources: map[string]microbatch.Source{}, LogDir: t.TempDir(), UntilEnd: true,
-		DuckDBVersion: duck.Version(), SnapshotLogBytes: 20_000, Logger: slog.New(slog.DiscardHandler), Sinks: []microbatch.BoundSink{{Sink: sink}}}
-	for name, s := range sources {
-		cfg.Sources[name] = s
+	sink := newSink(t, p, sources)
+	defer sink.Release()
+	err := oracletest.Drive(config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Fail: tr.fail, Replay: true})
+	if err == nil {
+		return nil
 	}
-	for _, o := range p.Program.Outputs {
-		cfg.Sinks[0].Targets = append(cfg.Sinks[0].Targets, microbatch.Target{Output: o})
-	}
-	points := failpoint.Names()
-	for round := 0; round < 100; round++ {
-		armed := ""
-		if tr.fail && rng.Intn(5) > 0 {
-			armed = fmt.Sprintf("%s=error:%d", points[rng.Intn(len(points))], 1+rng.Intn(4))
-		}
-		disarm, err := failpoint.Arm(armed)
-		if err != nil {
-			return err
-		}
-		err = once(cfg)
-		disarm()
-		switch {
-		case err == nil:
-			return replayed(cfg)
-		case !errors.Is(err, failpoint.ErrInjected):
-			return tr.judge(p, sink, err)
-		}
-	}
-	return errors.New("the pipeline does not come to an end")
+	return tr.judge(p, sources, err)
 }
 
 // judge tells a wrong engine from a query that plain DuckDB cannot answer either over some prefix.
-func (tr trial) judge(p *planner.Pipeline, sink *checkingSink, problem error) error {
-	if strings.Contains(problem.Error(), "differs after batch") {
+func (tr trial) judge(p *planner.Pipeline, sources map[string]*rowsSource, problem error) error {
+	if strings.Contains(problem.Error(), "differs after batch") || strings.Contains(problem.Error(), "replay of batch") {
 		return problem
 	}
 	ctx := context.Background()
@@ -199,7 +174,7 @@ func (tr trial) judge(p *planner.Pipeline, sink *checkingSink, problem error) er
 		return err
 	}
 	for at := 0; at < tr.rows; at += 5 {
-		for name, src := range sink.sources {
+		for name, src := range sources {
 			keep := make([]bool, src.rows.N)
 			for i := at; i < min(at+5, src.rows.N); i++ {
 				keep[i] = true
@@ -215,20 +190,6 @@ func (tr trial) judge(p *planner.Pipeline, sink *checkingSink, problem error) er
 		}
 	}
 	return problem
-}
-
-// replayed executes every logged batch again and wants the digests of the log.
-func replayed(cfg microbatch.Config) error {
-	var problems []string
-	_, err := microbatch.Replay(context.Background(), cfg, microbatch.ReplayOptions{OnBatch: func(b microbatch.ReplayBatch) {
-		if !b.Match {
-			problems = append(problems, fmt.Sprintf("replay of batch %d: %q", b.Batch, b.Problems))
-		}
-	}})
-	if err == nil && len(problems) > 0 {
-		err = errors.New(strings.Join(problems, "; "))
-	}
-	return err
 }
 
 var wideChunks = map[string]*vector.Chunk{}

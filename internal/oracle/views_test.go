@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sluice-sql/sluice/internal/failpoint"
+	"github.com/sluice-sql/sluice/internal/oracle/oracletest"
 	"github.com/sluice-sql/sluice/planner"
 )
 
@@ -118,15 +118,9 @@ func check(t *testing.T, p *planner.Pipeline, seed int64, fail bool) {
 	rng := rand.New(rand.NewSource(seed))
 	src := &rowsSource{rows: generate(t, rowsQuery(300, seed)), cut: func() int64 { return 1 + int64(rng.Intn(60)) }}
 	sources := map[string]*rowsSource{"t": src}
-	sink := newCheckingSink(t, p, sources)
-	points := failpoint.Names()
-	run(t, p, sources, sink, rng, func() string {
-		if !fail || rng.Intn(6) == 0 {
-			return ""
-		}
-		return fmt.Sprintf("%s=error:%d", points[rng.Intn(len(points))], 1+rng.Intn(4))
-	})
-	if sink.batches < 5 {
-		t.Errorf("only %d batches were compared", sink.batches)
+	sink := newSink(t, p, sources)
+	oracletest.Run(t, config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Fail: fail, Replay: true})
+	if sink.Commits < 5 {
+		t.Errorf("only %d batches were compared", sink.Commits)
 	}
 }

@@ -25,12 +25,20 @@ type Options struct {
 	Replay bool
 }
 
-// Run drives a pipeline to the end of its input, starting it again after every injected failure.
+// Run is Drive for a test that ends where Drive fails.
 func Run(t testing.TB, cfg microbatch.Config, sink *Sink, o Options) {
 	t.Helper()
+	if err := Drive(cfg, sink, o); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Drive runs a pipeline to the end of its input, starting it again after every injected failure. It
+// returns the first error that was not injected: a view that differs, or what the engine says itself.
+func Drive(cfg microbatch.Config, sink *Sink, o Options) error {
 	points := failpoint.Names()
 	cfg.UntilEnd = true
-	for round := 0; ; round++ {
+	for round := 0; round < 300; round++ {
 		if o.MaxBatchRows > 0 {
 			cfg.MaxBatchRows = o.MaxBatchRows/4 + o.Rand.Int63n(o.MaxBatchRows*3/4)
 		}
@@ -40,25 +48,23 @@ func Run(t testing.TB, cfg microbatch.Config, sink *Sink, o Options) {
 		}
 		disarm, err := failpoint.Arm(spec)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		err = once(cfg)
 		disarm()
 		switch {
+		case err == nil && o.Replay:
+			return replay(cfg)
 		case err == nil:
-			if o.Replay {
-				replay(t, cfg)
-			}
-			return
+			return nil
 		case !errors.Is(err, failpoint.ErrInjected):
-			t.Fatalf("start %d, failpoint %q: %v", round, spec, err)
-		case round > 300:
-			t.Fatal("the pipeline does not come to an end")
+			return fmt.Errorf("start %d, failpoint %q: %w", round, spec, err)
 		}
 		if o.Rand.Intn(3) == 0 {
 			sink.LoseStaged()
 		}
 	}
+	return errors.New("the pipeline does not come to an end")
 }
 
 func once(cfg microbatch.Config) (err error) {
@@ -71,14 +77,16 @@ func once(cfg microbatch.Config) (err error) {
 	return p.Run(ctx)
 }
 
-func replay(t testing.TB, cfg microbatch.Config) {
-	t.Helper()
+// replay executes every logged batch again and wants the digests of the log.
+func replay(cfg microbatch.Config) error {
+	var problems []error
 	report, err := microbatch.Replay(context.Background(), cfg, microbatch.ReplayOptions{OnBatch: func(b microbatch.ReplayBatch) {
 		if !b.Match {
-			t.Errorf("replay of batch %d: %q", b.Batch, b.Problems)
+			problems = append(problems, fmt.Errorf("replay of batch %d: %q", b.Batch, b.Problems))
 		}
 	}})
-	if err != nil || report.Batches == 0 {
-		t.Fatalf("replay: %+v, %v", report, err)
+	if err == nil && report.Batches == 0 {
+		err = errors.New("replay executed no batch")
 	}
+	return errors.Join(append(problems, err)...)
 }

@@ -52,9 +52,17 @@ func NewSink(t testing.TB, p *planner.Pipeline, sources map[string]microbatch.So
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = one.Close() })
 	s.one = one
+	t.Cleanup(s.Release)
 	return s
+}
+
+// Release frees the one-shot instance before the test ends; the sink cannot be used any more.
+func (s *Sink) Release() {
+	if s.one != nil {
+		_ = s.one.Close()
+		s.one = nil
+	}
 }
 
 // Open implements microbatch.Sink.
