@@ -35,9 +35,10 @@ check: needs-compiler ## gofmt, go vet, staticcheck, import rules, shell syntax
 	$(GO) test -count=1 ./internal/layers
 	@for f in .ci/run scripts/*.sh testdata/*.sh; do bash -n $$f; done
 
+# Why -count=1: some tests build the binary and run it, which go's cache of results does not see.
 .PHONY: test
 test: needs-compiler needs-postgres ## run every test; installs Debian's postgresql if there is none
-	$(GO) test -timeout 20m ./...
+	$(GO) test -count=1 -timeout 20m ./...
 
 .PHONY: test-race
 test-race: needs-compiler needs-postgres ## run every test under the race detector
