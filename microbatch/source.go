@@ -39,8 +39,9 @@ type Limits struct {
 type Rows struct {
 	// To is the offsets after these rows; equal to from when there was nothing.
 	To json.RawMessage
-	// Chunks hold the declared columns, then _seq BIGINT (see Seq). At most vector.Size rows each. The
-	// chunks are owned: they stay valid as long as they are referenced.
+	// Chunks hold the declared columns, then _w BIGINT if the plan's SourceInput has weights (never NULL,
+	// never 0), then _seq BIGINT (see Seq). At most vector.Size rows each. The chunks are owned: they stay
+	// valid as long as they are referenced. The two halves of an update are adjacent and in one Rows.
 	Chunks []*vector.Chunk
 	// Bad are rows that could not be decoded and were skipped over (on_error = 'dead_letter').
 	Bad []BadRow

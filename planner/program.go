@@ -1,6 +1,10 @@
 package planner
 
-import "github.com/sluice-sql/sluice/internal/vector"
+import (
+	"slices"
+
+	"github.com/sluice-sql/sluice/internal/vector"
+)
 
 // A Program is what one micro-batch of a pipeline runs: SQL statements over the batch's input, keyed
 // state between them, and the output deltas at the end. It is data: the planner makes it, explain
@@ -8,7 +12,8 @@ import "github.com/sluice-sql/sluice/internal/vector"
 //
 // The SQL names its surroundings by convention:
 //
-//	in_SOURCE()        table function: the batch's accepted rows, the declared columns and then _seq
+//	in_SOURCE()        table function: the batch's accepted rows, the declared columns, _w unless the source
+//	                   is append-only, and then _seq
 //	STATE_get(k…)      scalar: the state row with that unique key as a STRUCT, or NULL
 //	STATE_rows(p…)     scalar: LIST of STRUCT, the state rows with that key prefix (empty if none)
 //	STATE_scan()       table function: every state row, in insertion order
@@ -34,6 +39,42 @@ type SourceInput struct {
 	// WatermarkSQL selects one row, one column: the greatest watermark that in_SOURCE() attests, of the
 	// event-time column's type; NULL when there is none. Empty without a watermark.
 	WatermarkSQL string
+	// Changes says what a row of the source means. Unless it is AppendOnly, rows carry a weight.
+	Changes SourceChanges
+	// Key holds the indexes of the PRIMARY KEY's columns, for Keyed; empty otherwise.
+	Key []int
+}
+
+// SourceChanges says what the rows of a source do to the relation that the source stands for.
+type SourceChanges uint8
+
+const (
+	// AppendOnly: every row is inserted. Rows are the declared columns, then _seq.
+	AppendOnly SourceChanges = iota
+	// Weighted: every row has a weight, +n inserted and −n deleted, never 0. Rows are the declared columns,
+	// then _w BIGINT, then _seq. An update is two adjacent rows of equal _seq, the old one (−1) and the new
+	// one (+1). A deleted row must be there, else the pipeline stops.
+	Weighted
+	// Keyed: every row replaces the row of its PRIMARY KEY, or deletes it. Rows are as for Weighted; _w > 0
+	// means that this is the row now, _w < 0 that the row with this key is gone, and then columns outside
+	// the key may be NULL. What was there before need not be known. _seq is distinct.
+	Keyed
+)
+
+func (c SourceChanges) String() string {
+	return [...]string{"append-only", "weighted", "keyed"}[c]
+}
+
+// HasWeight says that rows carry _w before _seq.
+func (s *SourceInput) HasWeight() bool { return s.Changes != AppendOnly }
+
+// Fields are the columns of in_SOURCE(): the declared ones and the hidden ones after them.
+func (s *SourceInput) Fields() []vector.Field {
+	out := slices.Clone(s.Columns)
+	if s.HasWeight() {
+		out = append(out, vector.Field{Name: "_w", Type: vector.Of(vector.Int64)})
+	}
+	return append(out, vector.Field{Name: "_seq", Type: vector.Of(vector.Int64)})
 }
 
 // State is a keyed table that outlives the batch.
