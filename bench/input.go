@@ -48,23 +48,23 @@ func columnsOf(list string) string {
 	return strings.Join(items, ", ")
 }
 
-// makeBids writes the bids once and returns the file's path.
-func makeBids(cache string, rows int64) (path string, err error) {
-	path = filepath.Join(cache, fmt.Sprintf("bids-%d.ndjson", rows))
+// makeNexmark writes the first rows of a stream once and returns the file's path.
+func makeNexmark(cache, typ string, rows int64) (path string, err error) {
+	path = filepath.Join(cache, fmt.Sprintf("%ss-%d.ndjson", typ, rows))
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", err
 	}
-	fmt.Fprintf(os.Stderr, "generating %d bids in %s\n", rows, path)
-	f, err := os.CreateTemp(cache, "bids-*.tmp")
+	fmt.Fprintf(os.Stderr, "generating %d %ss in %s\n", rows, typ, path)
+	f, err := os.CreateTemp(cache, typ+"-*.tmp")
 	if err != nil {
 		return "", err
 	}
 	defer os.Remove(f.Name()) // gone already if all went well
 	w := bufio.NewWriterSize(f, 1<<20)
-	err = nexmark.WriteNDJSON(w, nexmark.Options{Type: "bid"}, rows)
+	err = nexmark.WriteNDJSON(w, nexmark.Options{Type: typ}, rows)
 	if err = errors.Join(err, w.Flush(), f.Close()); err != nil {
 		return "", err
 	}

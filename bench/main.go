@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/sluice-sql/sluice/internal/pgcluster"
@@ -28,6 +29,12 @@ type options struct {
 	sluice string
 	cache  string
 	out    string
+	// part is what to measure: "bids", "nexmark", "scale", or "all".
+	part string
+	// only, if not empty, picks Nexmark queries by name (q1,q5), or the scale cases that contain it.
+	only string
+	// noPostgres leaves PostgreSQL out of the Nexmark part.
+	noPostgres bool
 	// flights is the whole flights data set; empty leaves it out.
 	flights string
 }
@@ -40,6 +47,9 @@ func main() {
 	flag.StringVar(&o.cache, "cache", ".cache", "where the input is kept between runs")
 	flag.StringVar(&o.flights, "flights", "", "the whole flights data set, as testdata/flights.sh gets it")
 	flag.StringVar(&o.out, "out", "", "also write the table to this file")
+	flag.StringVar(&o.part, "part", "all", `what to measure: "bids", "nexmark", "scale" or "all"`)
+	flag.StringVar(&o.only, "only", "", "only these Nexmark queries (q1,q5), or the scale cases that contain this")
+	flag.BoolVar(&o.noPostgres, "no-postgres", false, "leave PostgreSQL out of the Nexmark part")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -61,7 +71,7 @@ func (o options) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	file, err := makeBids(o.cache, o.rows)
+	file, err := makeNexmark(o.cache, "bid", o.rows)
 	if err != nil {
 		return fmt.Errorf("generate the input: %w", err)
 	}
@@ -81,11 +91,31 @@ func (o options) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, pg.Stop(context.WithoutCancel(ctx))) }()
 
 	b := &bench{options: o, work: work, postgres: pg.URL()}
-	b.plan(bids(file, o.rows))
-	if err := b.measure(ctx); err != nil {
-		return err
+	var w strings.Builder
+	if o.part == "all" || o.part == "bids" {
+		b.plan(bids(file, o.rows))
+		if err := b.measure(ctx); err != nil {
+			return err
+		}
+		w.WriteString(b.report())
 	}
-	report := b.report()
+	if o.part == "all" || o.part == "nexmark" {
+		results, err := b.nexmark(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&w, "\nNexmark, %s events as NDJSON, batches of %s rows, medians of %d runs.\n\n", thousands(o.rows), thousands(nexmarkBatch), o.runs)
+		reportNexmark(&w, results)
+	}
+	if o.part == "all" || o.part == "scale" {
+		results, err := b.scale(ctx, []int64{o.rows / 20, o.rows * 5})
+		if err != nil {
+			return err
+		}
+		w.WriteString("\n")
+		reportScale(&w, results)
+	}
+	report := w.String()
 	fmt.Print("\n", report)
 	if o.out != "" {
 		return os.WriteFile(o.out, []byte(report), 0o644)

@@ -58,7 +58,10 @@ var stdoutOptions = []ddl.OptionSpec{
 	{Name: "format", Kind: ddl.Enum, Enum: []string{"json", "table"}, Doc: "defaults to table on a terminal and json elsewhere"},
 }
 
+// blackholeOptions are those of a sink that drops everything: to measure a query, or to run one for its state.
+var blackholeOptions = []ddl.OptionSpec{optConnector}
+
 var (
 	sourceConnectors = []string{"file", "nexmark"}
-	sinkConnectors   = []string{"postgres", "stdout"}
+	sinkConnectors   = []string{"postgres", "stdout", "blackhole"}
 )

@@ -34,6 +34,7 @@ const (
 	nowhere sinkKind = iota // its options are wrong
 	toPostgres
 	toStdout
+	toBlackhole // needs no sink: what no sink takes is dropped
 )
 
 // A sinkBinding is a view with where it goes and the checked options.
@@ -118,6 +119,8 @@ func (l *loaded) bindSink(sink planner.Sink) (b sinkBinding, err error) {
 		b.kind = toPostgres
 	case "stdout":
 		b.kind = toStdout
+	case "blackhole":
+		b.kind = toBlackhole
 	}
 	for _, o := range sink.Decl.With.Items {
 		if o.Key.Name == "connector" {
@@ -163,7 +166,7 @@ func checkSource(src *ddl.Source) (ddl.Values, error) {
 }
 
 func checkSink(sink *ddl.Sink) (ddl.Values, error) {
-	return checkConnector(sink.With, "sink "+sink.Name.Name, sinkConnectors, map[string][]ddl.OptionSpec{"postgres": postgresOptions, "stdout": stdoutOptions})
+	return checkConnector(sink.With, "sink "+sink.Name.Name, sinkConnectors, map[string][]ddl.OptionSpec{"postgres": postgresOptions, "stdout": stdoutOptions, "blackhole": blackholeOptions})
 }
 
 func checkConnector(with ddl.Options, what string, known []string, specs map[string][]ddl.OptionSpec) (ddl.Values, error) {
