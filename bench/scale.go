@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/internal/duck"
 )
 
@@ -39,7 +42,7 @@ type scaleResult struct {
 	name       string
 	keys       int64
 	fill       time.Duration // to fill the state
-	restart    time.Duration // of the process that ran the small batches, less the batches
+	restart    time.Duration // from the start of the process to its first batch
 	perBatch   time.Duration
 	stateRows  int64
 	stateBytes int64
@@ -71,11 +74,15 @@ func (b *bench) scaleOne(ctx context.Context, c scaleCase, keys int64) (r scaleR
 	}
 	defer done(&err)
 	r.name, r.keys = c.name, keys
-	if err := scaleInput(ctx, filepath.Join(dir, "big.csv"), fmt.Sprintf("SELECT (i * 7919) %% %d AS k, i AS v FROM range(%d) t(i)", keys, keys)); err != nil {
+	for _, name := range []string{"big", "fresh"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			return r, err
+		}
+	}
+	if err := scaleInput(ctx, filepath.Join(dir, "big", "1.csv"), fmt.Sprintf("SELECT (i * 7919) %% %d AS k, i AS v FROM range(%d) t(i)", keys, keys)); err != nil {
 		return r, err
 	}
-	fresh := filepath.Join(dir, "fresh.csv")
-	if err := os.WriteFile(fresh, []byte("k,v\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "fresh", "0.csv"), []byte("k,v\n"), 0o644); err != nil {
 		return r, err
 	}
 	s, err := b.run(ctx, dir, scalePipeline(c, dir, 500_000))
@@ -83,22 +90,49 @@ func (b *bench) scaleOne(ctx context.Context, c scaleCase, keys int64) (r scaleR
 		return r, err
 	}
 	r.fill = s.took()
-	if err := scaleInput(ctx, fresh, fmt.Sprintf("SELECT hash(i) %% %d AS k, i AS v FROM range(%d) t(i)", keys, scaleBatches*scaleRows)); err != nil {
+	if err := scaleInput(ctx, filepath.Join(dir, "fresh", "1.csv"), fmt.Sprintf("SELECT hash(i) %% %d AS k, i AS v FROM range(%d) t(i)", keys, scaleBatches*scaleRows)); err != nil {
 		return r, err
 	}
 	start, before := time.Now(), s.Batch
 	if s, err = b.run(ctx, dir, scalePipeline(c, dir, scaleRows*2)); err != nil { // two sources share the limit
 		return r, err
 	}
-	r.perBatch = s.took() / time.Duration(s.Batch-before)
-	r.restart = time.Since(start) - s.took()
+	first, last, err := b.batchTimes(ctx, dir, before)
+	if err != nil {
+		return r, err
+	}
+	r.restart, r.perBatch = first.Sub(start), last.Sub(first)/time.Duration(s.Batch-before)
 	r.stateRows, r.stateBytes = s.StateRows, s.StateBytes
 	return r, nil
 }
 
+// batchTimes returns when the first batch after one was planned, and when the last batch was committed.
+func (b *bench) batchTimes(ctx context.Context, dir string, after int64) (first, last time.Time, err error) {
+	doc, err := b.command(ctx, "log", "show", "bench", "--state-dir", dir, "--json")
+	if err != nil {
+		return first, last, err
+	}
+	for d := json.NewDecoder(bytes.NewReader(doc)); d.More(); {
+		var r struct {
+			Planned   *checkpointlog.Planned   `json:"planned"`
+			Committed *checkpointlog.Committed `json:"committed"`
+		}
+		if err := d.Decode(&r); err != nil {
+			return first, last, fmt.Errorf("read the log: %w", err)
+		}
+		if r.Planned != nil && r.Planned.Batch == after+1 {
+			first = r.Planned.At
+		}
+		if r.Committed != nil {
+			last = r.Committed.At
+		}
+	}
+	return first, last, nil
+}
+
 func scalePipeline(c scaleCase, dir string, batch int) string {
 	source := func(name string) string {
-		return fmt.Sprintf("CREATE SOURCE %s (k BIGINT, v BIGINT) WITH (connector = 'file', path = %s);\n", name, literal(filepath.Join(dir, name+".csv")))
+		return fmt.Sprintf("CREATE SOURCE %s (k BIGINT, v BIGINT) WITH (connector = 'file', path = %s);\n", name, literal(filepath.Join(dir, name, "*.csv")))
 	}
 	return fmt.Sprintf("SET max_batch_rows = %d;\n", batch) + source("big") + source("fresh") + c.sql + "\nCREATE SINK nothing FROM r WITH (connector = 'blackhole');\n"
 }
