@@ -3,6 +3,7 @@ package microbatch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -52,6 +53,10 @@ func (p *Pipeline) execute(ctx context.Context, b *batch) error {
 	outputs, err := p.exec.Run(ctx, in)
 	if err != nil {
 		p.exec.Rollback()
+		var missing *MissingRowError
+		if errors.As(err, &missing) {
+			missing.Partition = p.partitionName(missing.Source, missing.ordinal)
+		}
 		return fmt.Errorf("execute batch %d: %w", b.number, err)
 	}
 	if err := fpExecuted.Hit(); err != nil {

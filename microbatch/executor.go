@@ -51,8 +51,7 @@ func NewExecutor(ctx context.Context, program *planner.Program, o ExecutorOption
 		return nil, fmt.Errorf("connect to DuckDB: %w", err)
 	}
 	for _, s := range program.Sources {
-		cols := append(append([]vector.Field{}, s.Columns...), vector.Field{Name: "_seq", Type: vector.Of(vector.Int64)})
-		if x.inputs[s.Name], err = x.conn.RegisterInput("in_"+s.Name, cols); err != nil {
+		if x.inputs[s.Name], err = x.conn.RegisterInput("in_"+s.Name, s.Fields()); err != nil {
 			return nil, fmt.Errorf("register source %q: %w", s.Name, err)
 		}
 	}
@@ -141,8 +140,36 @@ func (x *Executor) step(ctx context.Context, s *planner.Step, out []OutputDelta)
 		o := &out[x.outputs[s.Target]]
 		o.Chunks = append(o.Chunks, chunks...)
 		return err
+	case planner.Check:
+		return x.check(ctx, s)
 	}
 	panic(fmt.Sprintf("microbatch: step kind %d", s.Kind))
+}
+
+// A MissingRowError says that a source with weights deletes a row that is not there: by an earlier change it
+// is gone, or it never was. There is no right answer to go on with, so the batch does not happen.
+type MissingRowError struct {
+	Source string
+	// Partition and Offset tell which record; Partition is empty until the loop fills it in.
+	Partition string
+	Offset    int64
+	ordinal   int
+}
+
+func (e *MissingRowError) Error() string {
+	return fmt.Sprintf("source %q deletes a row that is not there: %s, offset %d\n"+
+		"Detail: without a key, a change deletes the row that equals it in every column, and each copy of it once\n"+
+		"Hint: declare PRIMARY KEY (…) NOT ENFORCED on the source, if its rows have one: a change then replaces the row of its key whatever was there", e.Source, e.Partition, e.Offset)
+}
+
+// check runs a step that must find nothing.
+func (x *Executor) check(ctx context.Context, s *planner.Step) error {
+	chunks, _, err := x.conn.Collect(ctx, s.SQL)
+	if err != nil || len(chunks) == 0 || chunks[0].N == 0 {
+		return err
+	}
+	seq := chunks[0].Cols[0].I64(0)
+	return &MissingRowError{Source: s.Target, Offset: seq & (1<<SeqPartitionShift - 1), ordinal: int(seq >> SeqPartitionShift)}
 }
 
 // apply feeds a step's rows to its state.

@@ -28,8 +28,9 @@ func (in *input) dropLate(chunks []*vector.Chunk) (kept []*vector.Chunk, late []
 	if at < 0 || !in.hasWatermark {
 		return chunks, nil
 	}
+	together := in.lateRecords(chunks, at)
 	for _, c := range chunks {
-		keep, dropped := in.onTime(c, at)
+		keep, dropped := in.onTime(c, at, together)
 		if dropped == 0 {
 			kept = append(kept, c)
 			continue
@@ -46,11 +47,39 @@ func (in *input) dropLate(chunks []*vector.Chunk) (kept []*vector.Chunk, late []
 	return kept, late
 }
 
-// onTime marks the rows to keep; keep is nil when none is late.
-func (in *input) onTime(c *vector.Chunk, at int) (keep []bool, dropped int) {
+// lateRecords are the _seq of a changing source's late rows. All rows of a record are late if one is: half
+// an update would leave a row that nobody has, or lack one that is there.
+func (in *input) lateRecords(chunks []*vector.Chunk, at int) map[int64]bool {
+	if !in.decl.HasWeight() {
+		return nil
+	}
+	var late map[int64]bool
+	for _, c := range chunks {
+		for i := range c.N {
+			if in.isLate(c, at, i) {
+				if late == nil {
+					late = map[int64]bool{}
+				}
+				late[c.Cols[len(c.Cols)-1].I64(i)] = true
+			}
+		}
+	}
+	return late
+}
+
+// isLate says that a row is behind the watermark. The delete of a key is never: it names no row in time.
+func (in *input) isLate(c *vector.Chunk, at, i int) bool {
 	col := &c.Cols[at]
+	if col.IsNull(i) || nativeTime(col, i) >= in.watermark {
+		return false
+	}
+	return in.decl.Changes != planner.Keyed || c.Cols[len(c.Cols)-2].I64(i) > 0
+}
+
+// onTime marks the rows to keep; keep is nil when none is late.
+func (in *input) onTime(c *vector.Chunk, at int, together map[int64]bool) (keep []bool, dropped int) {
 	for i := 0; i < c.N; i++ {
-		if col.IsNull(i) || nativeTime(col, i) >= in.watermark {
+		if !in.isLate(c, at, i) && (together == nil || !together[c.Cols[len(c.Cols)-1].I64(i)]) {
 			continue
 		}
 		if keep == nil {
@@ -79,9 +108,13 @@ func (in *input) lateRow(c *vector.Chunk, i int) DeadLetter {
 		panic("microbatch: a map of strings cannot be encoded: " + err.Error())
 	}
 	partition := int(seq >> SeqPartitionShift)
+	reason := fmt.Sprintf("late: %s %s is before the watermark %s", col.Name, vector.Text(&c.Cols[in.decl.EventTime], i), in.watermarkText())
+	if !in.isLate(c, in.decl.EventTime, i) {
+		reason = fmt.Sprintf("late: the other row of this change has a %s before the watermark %s", col.Name, in.watermarkText())
+	}
 	return DeadLetter{
 		Source: in.decl.Name, Partition: in.partitionName(partition), Offset: seq & (1<<SeqPartitionShift - 1),
-		Reason: fmt.Sprintf("late: %s %s is before the watermark %s", col.Name, vector.Text(&c.Cols[in.decl.EventTime], i), in.watermarkText()),
+		Reason: reason,
 		Raw:    string(raw),
 	}
 }
@@ -90,6 +123,15 @@ func (in *input) lateRow(c *vector.Chunk, i int) DeadLetter {
 // It is called beside Poll.
 type PartitionNamer interface {
 	PartitionName(ordinal int) string
+}
+
+func (p *Pipeline) partitionName(source string, ordinal int) string {
+	for _, in := range p.inputs {
+		if in.decl.Name == source {
+			return in.partitionName(ordinal)
+		}
+	}
+	return fmt.Sprint(ordinal)
 }
 
 func (in *input) partitionName(ordinal int) string {

@@ -51,7 +51,9 @@ func (c *compiler) aggregate(n *aggregate) (*relation, error) {
 		if err != nil {
 			return nil, err
 		}
-		want.seq = want.seq || plan.needsSeq
+		// Why also over rows that change: a keyed source's rows have their arrival order, a weighted source's are
+		// ordered by their values. What has no such rule refuses, and the full recompute knows both orders.
+		want.seq = want.seq || plan.needsSeq || !a.appendOnly && plan.rule == ruleRecompute && orderSensitive(call) && ofSources(n.child)
 		a.plans = append(a.plans, plan)
 	}
 	if want.seq && !ordersRows(n.child, keptColumns(n.groups)) {

@@ -79,14 +79,23 @@ func (a *aggCompiler) recomputeGroups(pTable string) (string, error) {
 		s.Cols = append(s.Cols, vector.Field{Name: "v" + itoa(i), Type: a.child.types[c]})
 		list.WriteString("c" + itoa(c) + " AS v" + itoa(i) + ", ")
 	}
-	ordered := a.child.append && a.child.seq
+	ordered := a.child.seq
 	group := ordinals(len(a.keys) + len(cols))
 	delta := "SELECT " + a.keyList() + list.String()
 	w := a.child.weight()
 	if ordered {
-		s.Cols = append(s.Cols, vector.Field{Name: "_seq", Type: vector.Of(vector.Int64)})
+		at, err := a.describe("SELECT _seq FROM (" + a.child.sql + ")")
+		if err != nil {
+			return "", err
+		}
+		s.Cols = append(s.Cols, vector.Field{Name: "_seq", Type: at[0].Type})
+	}
+	switch {
+	case ordered && a.child.append:
 		delta += "_seq, 1::BIGINT AS _w FROM (" + a.child.sql + ")"
-	} else {
+	case ordered:
+		delta += "_seq, sum(_w)::BIGINT AS _w FROM (" + a.child.sql + ") GROUP BY " + ordinals(len(a.keys)+len(cols)+1) + " HAVING sum(_w) <> 0"
+	default:
 		delta += "sum(" + w + ")::BIGINT AS _w FROM (" + a.child.sql + ") GROUP BY " + group + " HAVING sum(" + w + ") <> 0"
 	}
 	s.Cols = append(s.Cols, vector.Field{Name: "_w", Type: vector.Of(vector.Int64)})
@@ -115,7 +124,7 @@ func (a *aggCompiler) recomputeTouched(pTable string, s State, cols []int, order
 	}
 	rows := "SELECT " + a.keyNames() + "unnest(" + s.Name + "_rows(" + trimComma(a.keyNames()) + ")) AS _r FROM " + pTable
 	repeat := "unnest(range(_r._w)) AS _i"
-	if ordered {
+	if ordered && a.child.append {
 		repeat = "1 AS _i" // a source row occurs once
 	}
 	expanded := "SELECT " + a.keyNames() + repeat + fields + " FROM (" + rows + ")"

@@ -3,6 +3,7 @@ package planner
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -78,7 +79,7 @@ func (c *compiler) rule(n node, want demand) (*relation, error) {
 func appendOnly(n node) bool {
 	switch n := n.(type) {
 	case *scan:
-		return true
+		return n.source.Changes == AppendOnly
 	case *project:
 		return appendOnly(n.child)
 	case *filter:
@@ -94,6 +95,26 @@ func appendOnly(n node) bool {
 		return true
 	case *join:
 		return n.kind == innerJoin && appendOnly(n.left) && appendOnly(n.right)
+	}
+	return false
+}
+
+// ofSources says that a node's rows are rows of sources, put together without a state: what is append-only
+// if its sources are.
+func ofSources(n node) bool {
+	switch n := n.(type) {
+	case *scan:
+		return true
+	case *project:
+		return ofSources(n.child)
+	case *filter:
+		return ofSources(n.child)
+	case *unnest:
+		return ofSources(n.child)
+	case *unionAll:
+		return !slices.ContainsFunc(n.children, func(ch node) bool { return !ofSources(ch) })
+	case *join:
+		return n.kind == innerJoin && ofSources(n.left) && ofSources(n.right)
 	}
 	return false
 }

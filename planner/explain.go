@@ -33,6 +33,9 @@ func (c *compiler) explain(n node) *Explain {
 			names = append(names, n.source.Columns[col].Name)
 		}
 		ex.Op, ex.Detail = "scan "+n.source.Name, strings.Join(names, ", ")
+		if n.source.HasWeight() {
+			ex.Detail += n.source.explain()
+		}
 	case *project:
 		ex.Op, ex.Detail, children = "project", printAll(n.exprs), []node{n.child}
 	case *filter:
@@ -225,7 +228,7 @@ func WriteExplain(w io.Writer, p *Pipeline) error {
 	return err
 }
 
-func (k StepKind) String() string { return [...]string{"materialize", "apply", "emit"}[k] }
+func (k StepKind) String() string { return [...]string{"materialize", "apply", "emit", "check"}[k] }
 
 func (ex *Explain) write(b *strings.Builder, indent string) {
 	fmt.Fprintf(b, "%s%s  (%s, %s", indent, ex.Op, ex.Class, ex.Mode)

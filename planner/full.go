@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -70,6 +71,9 @@ func (p *planning) keepInput(at int) (string, error) {
 			return name, nil
 		}
 	}
+	if in := p.inputs[src.Name]; in.HasWeight() {
+		return name, p.keepChanging(in, name)
+	}
 	s := State{Name: name, NKey: 1, EvictColumn: -1, Bound: "grows with the source's rows",
 		Cols: []vector.Field{{Name: "_seq", Type: vector.Of(vector.Int64)}}}
 	var in, out strings.Builder
@@ -102,4 +106,52 @@ func (p *planning) keepViews() {
 			g.Setup = append(g.Setup, sql)
 		}
 	}
+}
+
+// keepChanging is keepInput for a source whose rows change: it keeps the rows that are there now.
+func (p *planning) keepChanging(in *SourceInput, name string) error {
+	g := p.out.Program
+	s := State{Name: name, EvictColumn: -1, Bound: "grows with the source's rows"}
+	apply, view := "SELECT ", "SELECT "
+	order := "_seq"
+	var fields []string
+	// Why the key first: a state's key columns are its first.
+	stored := slices.Clone(in.Key)
+	for i := range in.Columns {
+		if !slices.Contains(in.Key, i) {
+			stored = append(stored, i)
+		}
+	}
+	for _, i := range stored {
+		c, text := in.Columns[i], settled(in.Columns[i])
+		if in.Changes == Keyed {
+			text = in.prelude.names[i]
+		}
+		s.Cols = append(s.Cols, vector.Field{Name: "v" + itoa(i), Type: c.Type})
+		apply += text + " AS v" + itoa(i) + ", "
+	}
+	for i, c := range in.Columns {
+		view += "v" + itoa(i) + " AS " + quoteIdent(c.Name) + ", "
+		fields = append(fields, "'v"+itoa(i)+"': v"+itoa(i))
+	}
+	view = trimComma(view) + " FROM "
+	if in.Changes == Keyed {
+		s.NKey = len(in.Key)
+		s.Cols = append(s.Cols, vector.Field{Name: "_seq", Type: vector.Of(vector.Int64)})
+		apply += "_seq, _there AS _live FROM " + in.prelude.table
+		view += name + "_scan()"
+	} else {
+		s.NKey, s.Weighted = len(in.Columns), true
+		s.Cols = append(s.Cols, vector.Field{Name: "_w", Type: vector.Of(vector.Int64)})
+		apply += "sum(_w)::BIGINT AS _w FROM " + inputFunction(in.Name) + "() GROUP BY " + ordinals(len(in.Columns)) + " HAVING sum(_w) <> 0"
+		view += "(SELECT *, unnest(range(_w)) AS _i FROM " + name + "_scan())"
+		order = "{" + strings.Join(fields, ", ") + "}"
+	}
+	g.States = append(g.States, s)
+	if err := declareState(p.ctx, p.binder, s); err != nil {
+		return err
+	}
+	g.Steps = append(g.Steps, Step{Kind: Apply, Target: name, SQL: apply})
+	g.Setup = append(g.Setup, "CREATE VIEW "+quoteIdent(in.Name)+" AS "+view+" ORDER BY "+order)
+	return nil
 }

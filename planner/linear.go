@@ -8,6 +8,9 @@ import (
 // their own: each wraps its child's text, and DuckDB's optimizer flattens the nest.
 
 func (c *compiler) scan(n *scan, want demand) *relation {
+	if n.source.HasWeight() {
+		return c.changingScan(n, want)
+	}
 	r := &relation{append: true, types: n.types(), seq: want.seq, floor: make([]string, len(n.cols))}
 	var b strings.Builder
 	b.WriteString("SELECT ")

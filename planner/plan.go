@@ -82,7 +82,11 @@ func Plan(ctx context.Context, file *ddl.File, binder Binder) (*Pipeline, error)
 	if len(problems) > 0 {
 		return nil, ddl.Join(problems...)
 	}
-	for _, out := range p.outputs() {
+	outputs := p.outputs()
+	if err := p.preludes(); err != nil {
+		return nil, err
+	}
+	for _, out := range outputs {
 		if err := p.planView(out); err != nil {
 			problems = append(problems, err)
 		}
@@ -191,10 +195,6 @@ func (p *planning) source(st *ddl.Source) error {
 		}
 		src.Columns = append(src.Columns, vector.Field{Name: c.Name.Name, Type: f[0].Type})
 	}
-	if len(st.PrimaryKey) > 0 {
-		problems = append(problems, p.file.Errorf(st.PrimaryKey[0].Span, "PRIMARY KEY on a source is not supported yet").
-			WithHint("remove it: every row is taken as an insert"))
-	}
 	if len(problems) > 0 {
 		return ddl.Join(problems...)
 	}
@@ -205,16 +205,19 @@ func (p *planning) source(st *ddl.Source) error {
 	for _, c := range src.Columns {
 		defs = append(defs, quoteIdent(c.Name)+" "+c.Type.String())
 	}
-	table := quoteIdent(src.Name)
+	in := &SourceInput{Name: src.Name, Columns: src.Columns, EventTime: -1, Changes: sourceChanges(st), Key: primaryKey(st, src.Columns)}
+	table, hidden := quoteIdent(src.Name), ""
+	if in.HasWeight() {
+		hidden = "1::BIGINT AS _w, "
+	}
 	for _, sql := range []string{
 		"CREATE TABLE " + table + " (" + strings.Join(defs, ", ") + ")",
-		"CREATE MACRO " + inputFunction(src.Name) + "() AS TABLE SELECT *, 0::BIGINT AS _seq FROM " + table,
+		"CREATE MACRO " + inputFunction(src.Name) + "() AS TABLE SELECT *, " + hidden + "0::BIGINT AS _seq FROM " + table,
 	} {
 		if err := p.binder.Exec(p.ctx, sql); err != nil {
 			return p.file.Errorf(st.Name.Span, "source %q cannot be declared: %s", src.Name, message(err))
 		}
 	}
-	in := &SourceInput{Name: src.Name, Columns: src.Columns, EventTime: -1}
 	if err := p.watermark(st, in); err != nil {
 		return err
 	}

@@ -43,6 +43,8 @@ type SourceInput struct {
 	Changes SourceChanges
 	// Key holds the indexes of the PRIMARY KEY's columns, for Keyed; empty otherwise.
 	Key []int
+
+	prelude *prelude
 }
 
 // SourceChanges says what the rows of a source do to the relation that the source stands for.
@@ -108,6 +110,9 @@ const (
 	Apply
 	// Emit appends the rows to output Target's delta. Columns are the output's, then _w BIGINT.
 	Emit
+	// Check fails the batch if there are rows: source Target deletes rows that are not there. The one column
+	// is the _seq of such a row.
+	Check
 )
 
 // Step is one statement of a program.

@@ -14,9 +14,10 @@ func atoi(s string) int { n, _ := strconv.Atoi(s); return n }
 
 // A relation is the delta of a node within one batch, as SQL text that the next operator embeds.
 //
-// In row form the columns are c0…cn, then _w unless every weight is +1 (append), then _seq if asked for.
-// In pair form, which aggregates give, there is one row a touched group: the new row n0…nn, the old row
-// o0…on, and whether each exists (_nl, _ol). Linear operators keep the form, so that an aggregate's
+// In row form the columns are c0…cn, then _w unless every weight is +1 (append), then _seq if asked for: what
+// orders the rows where the query does not, a BIGINT or, of a weighted source, its whole row.
+// In pair form, which aggregates and keyed sources give, there is one row a touched group: the new row n0…nn,
+// the old row o0…on, whether each exists (_nl, _ol), and n_seq and o_seq if asked for. Linear operators keep the form, so that an aggregate's
 // update reaches the sink as one upsert, never as a delete and an insert to be netted again.
 type relation struct {
 	sql    string
@@ -40,7 +41,12 @@ func (r *relation) rows() *relation {
 	}
 	changed := r.changed()
 	half := func(prefix, live, weight string) string {
-		return "SELECT " + renamed(prefix, "c", len(r.types)) + weight + " AS _w FROM (" + r.sql + ") WHERE " + live + changed
+		if r.seq {
+			weight += " AS _w, " + prefix + "_seq AS _seq"
+		} else {
+			weight += " AS _w"
+		}
+		return "SELECT " + renamed(prefix, "c", len(r.types)) + weight + " FROM (" + r.sql + ") WHERE " + live + changed
 	}
 	out := *r
 	out.pairs = false
@@ -60,6 +66,9 @@ func (r *relation) changed() string {
 			same = append(same, "n"+itoa(i)+" IS NOT DISTINCT FROM o"+itoa(i))
 		}
 	}
+	if r.seq {
+		same = append(same, "n_seq = o_seq") // another place in the order is a change, too
+	}
 	if len(same) == 0 {
 		return " AND NOT (_nl AND _ol)"
 	}
@@ -78,12 +87,16 @@ func renamed(from, to string, n int) string {
 // hidden lists the columns after the visible ones that a linear operator carries along.
 func (r *relation) hidden() string {
 	switch {
+	case r.pairs && r.seq:
+		return ", _nl, _ol, n_seq, o_seq"
 	case r.pairs:
 		return ", _nl, _ol"
 	case r.append && r.seq:
 		return ", _seq"
 	case r.append:
 		return ""
+	case r.seq:
+		return ", _w, _seq"
 	}
 	return ", _w"
 }

@@ -89,7 +89,13 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 		if o.Events == 0 {
 			b.endless = "it has no option events"
 		}
-		b.open = func() (microbatch.Source, error) { return nexmark.New(o) }
+		b.open = func() (microbatch.Source, error) {
+			s, err := nexmark.New(o)
+			if err == nil && len(src.Decl.PrimaryKey) > 0 {
+				return microbatch.WithWeights(s), nil
+			}
+			return s, err
+		}
 		return b, l.positioned(src.Decl, o.Validate())
 	}
 	panic("sluice: connector " + b.connector + " was checked and is not known")

@@ -59,28 +59,38 @@ func New(ctx context.Context, plan *planner.Pipeline, o duck.Options) (_ *OneSho
 	return s, nil
 }
 
-// addSource makes the table of a source, which keeps arrival order in a hidden column.
+// addSource makes the table of all of a source's rows, with the hidden columns, and the view of the relation
+// that they make.
 func (s *OneShot) addSource(ctx context.Context, src planner.Source) (err error) {
-	cols := append(append([]vector.Field{}, src.Columns...), vector.Field{Name: "_seq", Type: vector.Of(vector.Int64)})
+	decl := s.decl(src.Name)
+	cols := decl.Fields()
 	if s.inputs[src.Name], err = s.conn.RegisterInput("in_"+src.Name, cols); err != nil {
 		return fmt.Errorf("register source %q: %w", src.Name, err)
 	}
-	var defs, names []string
+	var defs []string
 	for _, c := range cols {
 		defs = append(defs, vector.QuoteIdent(c.Name)+" "+c.Type.String())
-		names = append(names, vector.QuoteIdent(c.Name))
 	}
-	names = names[:len(names)-1]
 	table := vector.QuoteIdent("_all_" + src.Name)
 	for _, sql := range []string{
 		"CREATE TABLE " + table + " (" + strings.Join(defs, ", ") + ")",
-		"CREATE VIEW " + vector.QuoteIdent(src.Name) + " AS SELECT " + strings.Join(names, ", ") + " FROM " + table + " ORDER BY _seq",
+		"CREATE VIEW " + vector.QuoteIdent(src.Name) + " AS " + decl.RelationSQL(table),
 	} {
 		if err := s.conn.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("create source %q: %w", src.Name, err)
 		}
 	}
 	return nil
+}
+
+// decl is what the program knows of a source.
+func (s *OneShot) decl(name string) *planner.SourceInput {
+	for i := range s.plan.Program.Sources {
+		if s.plan.Program.Sources[i].Name == name {
+			return &s.plan.Program.Sources[i]
+		}
+	}
+	panic("oracle: the program does not read source " + name)
 }
 
 // Close frees the instance.
@@ -92,7 +102,7 @@ func (s *OneShot) Close() error {
 	return errors.Join(append(errs, s.db.Close())...)
 }
 
-// Load appends a source's rows: its declared columns and _seq, as a batch has them.
+// Load appends a source's rows: the columns that a batch has.
 func (s *OneShot) Load(ctx context.Context, source string, chunks []*vector.Chunk) error {
 	in, ok := s.inputs[source]
 	if !ok {
