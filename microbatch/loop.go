@@ -176,23 +176,42 @@ func (p *Pipeline) positions() []json.RawMessage {
 	return out
 }
 
-// read polls every source once. The limits are shared out evenly, and what one source leaves the next may
-// take.
+// read polls every source once, tables first. The limits are shared out evenly, and what one source leaves
+// the next may take.
 func (p *Pipeline) read(ctx context.Context, from []json.RawMessage) (*batch, error) {
 	start := time.Now()
 	b := &batch{rows: map[string]*Rows{}}
 	left := Limits{MaxRows: p.cfg.MaxBatchRows, MaxBytes: p.cfg.MaxBatchBytes}
+	complete, err := p.readTables(ctx, b, from, &left)
+	if err != nil {
+		return nil, err
+	}
 	for i, in := range p.inputs {
-		n := int64(len(p.inputs) - i)
-		rows, err := in.source.Poll(ctx, from[i], Limits{MaxRows: max(1, left.MaxRows/n), MaxBytes: max(1, left.MaxBytes/n)})
-		if err != nil {
-			return nil, fmt.Errorf("read source %q: %w", in.decl.Name, err)
+		if in.decl.Table {
+			continue
 		}
-		left.MaxRows -= rows.Count + int64(len(rows.Bad))
-		left.MaxBytes -= rows.Bytes
-		b.more = b.more || rows.More
-		b.rows[in.decl.Name] = rows
+		if !complete {
+			b.rows[in.decl.Name] = notRead(from[i])
+			continue
+		}
+		n := int64(len(p.inputs) - i)
+		if err := p.readInput(ctx, b, in, from[i], &left, n); err != nil {
+			return nil, err
+		}
 	}
 	b.readFor = time.Since(start)
 	return b, nil
+}
+
+// readInput polls one source for its n-th part of what is left of the batch.
+func (p *Pipeline) readInput(ctx context.Context, b *batch, in *input, from json.RawMessage, left *Limits, n int64) error {
+	rows, err := in.source.Poll(ctx, from, Limits{MaxRows: max(1, left.MaxRows/n), MaxBytes: max(1, left.MaxBytes/n)})
+	if err != nil {
+		return fmt.Errorf("read source %q: %w", in.decl.Name, err)
+	}
+	left.MaxRows -= rows.Count + int64(len(rows.Bad))
+	left.MaxBytes -= rows.Bytes
+	b.more = b.more || rows.More
+	b.rows[in.decl.Name] = rows
+	return nil
 }

@@ -94,6 +94,12 @@ func appendOnly(n node) bool {
 		}
 		return true
 	case *join:
+		switch n.streamSide() {
+		case 1:
+			return appendOnly(n.left)
+		case 2:
+			return appendOnly(n.right)
+		}
 		return n.kind == innerJoin && appendOnly(n.left) && appendOnly(n.right)
 	}
 	return false

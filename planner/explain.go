@@ -36,6 +36,9 @@ func (c *compiler) explain(n node) *Explain {
 		if n.source.HasWeight() {
 			ex.Detail += n.source.explain()
 		}
+		if n.source.Static {
+			ex.Op = "table " + n.source.Name
+		}
 	case *project:
 		ex.Op, ex.Detail, children = "project", printAll(n.exprs), []node{n.child}
 	case *filter:
@@ -46,7 +49,11 @@ func (c *compiler) explain(n node) *Explain {
 		ex.Op, children = "union all", n.children
 	case *join:
 		ex.Op, ex.Detail, ex.Class = strings.ToLower(string(n.kind))+" join", explainJoin(n), "stateful"
-		if n.kind != innerJoin {
+		switch {
+		case n.streamSide() != 0:
+			ex.Class = "linear"
+			ex.Detail += "; looked up in a static table, nothing of the stream is kept"
+		case n.kind != innerJoin:
 			ex.Class = "touched-partition"
 		}
 		children = []node{n.left, n.right}

@@ -27,6 +27,9 @@ func (c *compiler) join(n *join, want demand) (*relation, error) {
 	if want.seq {
 		return nil, notYet("an order-sensitive aggregate over a join")
 	}
+	if n.streamSide() != 0 {
+		return c.staticJoin(n)
+	}
 	j := &joinPlan{compiler: c, n: n, out: len(n.types())}
 	j.keys, _ = n.split()
 	if len(j.keys) == 0 {

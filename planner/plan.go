@@ -30,6 +30,8 @@ type Source struct {
 	Decl    *ddl.Source
 	Name    string
 	Columns []vector.Field
+	// Table says that the declaration is a CREATE TABLE.
+	Table bool
 }
 
 // View is a view whose changes go to sinks.
@@ -169,8 +171,7 @@ func (p *planning) declare(st ddl.Statement) error {
 		p.out.Definitions = append(p.out.Definitions, st.Create.SQL)
 		return p.sqlError(st.Create, p.binder.Exec(p.ctx, st.Create.SQL))
 	case *ddl.Table:
-		return p.file.Errorf(st.Name.Span, "lookup tables are not supported yet").
-			WithHint("read the rows as a source: CREATE SOURCE %s (…) WITH (connector = 'file', …)", st.Name.Name)
+		return p.noting(st.Name, p.table(st))
 	}
 	return nil
 }

@@ -34,6 +34,10 @@ type Program struct {
 type SourceInput struct {
 	Name    string
 	Columns []vector.Field
+	// Table says that it is a CREATE TABLE: no stream is read while it has rows that are not.
+	Table bool `json:",omitempty"`
+	// Static tables never change once they are read to their end.
+	Static bool `json:",omitempty"`
 	// EventTime is the index of the watermark column, -1 without a watermark.
 	EventTime int
 	// WatermarkSQL selects one row, one column: the greatest watermark that in_SOURCE() attests, of the

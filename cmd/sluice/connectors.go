@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/sluice-sql/sluice/planner/ddl"
 )
 
@@ -26,6 +28,9 @@ var fileOptions = []ddl.OptionSpec{
 	{Name: "escape", Kind: ddl.String, Doc: "csv: precedes a quote in a quoted field"},
 	{Name: "null", Kind: ddl.String, Doc: "csv: what an unquoted field is when it is NULL"},
 }
+
+// tableFileOptions are those of a file that is read once: it has no mode, and its identity is its content.
+var tableFileOptions = slices.DeleteFunc(slices.Clone(fileOptions), func(o ddl.OptionSpec) bool { return o.Name == "mode" || o.Name == "identity" })
 
 var nexmarkOptions = []ddl.OptionSpec{
 	optConnector,
@@ -63,5 +68,6 @@ var blackholeOptions = []ddl.OptionSpec{optConnector}
 
 var (
 	sourceConnectors = []string{"file", "nexmark"}
+	tableConnectors  = []string{"file"}
 	sinkConnectors   = []string{"postgres", "stdout", "blackhole"}
 )

@@ -65,7 +65,11 @@ func (l *loaded) bind() error {
 // bindSource is the one switch from a source's connector to its constructor.
 func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 	b = sourceBinding{Source: src}
-	v, err := checkSource(src.Decl)
+	check := checkSource
+	if src.Table {
+		check = checkTable
+	}
+	v, err := check(src.Decl)
 	if err != nil {
 		return b, err
 	}
@@ -76,7 +80,7 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 		if err := checkCSVOptions(v, o); err != nil {
 			return b, err
 		}
-		if o.Mode != "bounded" {
+		if o.Mode != "bounded" && !o.Static {
 			b.endless = "its mode is 'tail'"
 		}
 		b.open = func() (microbatch.Source, error) { return file.New(o) }
@@ -159,6 +163,8 @@ func (l *loaded) checkOptions() error {
 		switch st := st.(type) {
 		case *ddl.Source:
 			_, err = checkSource(st)
+		case *ddl.Table:
+			_, err = checkTable(&ddl.Source{Name: st.Name, With: st.With})
 		case *ddl.Sink:
 			_, err = checkSink(st)
 		}
@@ -169,6 +175,10 @@ func (l *loaded) checkOptions() error {
 
 func checkSource(src *ddl.Source) (ddl.Values, error) {
 	return checkConnector(src.With, "source "+src.Name.Name, sourceConnectors, map[string][]ddl.OptionSpec{"file": fileOptions, "nexmark": nexmarkOptions})
+}
+
+func checkTable(table *ddl.Source) (ddl.Values, error) {
+	return checkConnector(table.With, "table "+table.Name.Name, tableConnectors, map[string][]ddl.OptionSpec{"file": tableFileOptions})
 }
 
 func checkSink(sink *ddl.Sink) (ddl.Values, error) {
@@ -195,11 +205,14 @@ func checkConnector(with ddl.Options, what string, known []string, specs map[str
 
 func (l *loaded) fileOptions(src planner.Source, v ddl.Values) file.Options {
 	o := file.Options{
-		Name: src.Name, Columns: src.Columns, BaseDir: l.BaseDir,
-		Format: v.String("format"), Mode: v.String("mode"), OnError: v.String("on_error"), Identity: v.String("identity"),
+		Name: src.Name, Columns: src.Columns, BaseDir: l.BaseDir, Static: src.Table,
+		Format: v.String("format"), OnError: v.String("on_error"),
 		MaxRowBytes: v.Bytes("max_row_bytes"),
 		CSV: file.CSVOptions{NoHeader: !v.Bool("header"), Delimiter: v.String("delimiter"), Quote: v.String("quote"),
 			Escape: v.String("escape"), NullString: v.String("null")},
+	}
+	if !src.Table {
+		o.Mode, o.Identity = v.String("mode"), v.String("identity")
 	}
 	path, _ := src.Decl.With.Lookup("path")
 	o.Path = path.Value

@@ -173,6 +173,8 @@ func answersOf(file *ddl.File) []answer {
 		switch st := st.(type) {
 		case *ddl.Source:
 			a.name, a.sql = st.Name.Name, "SELECT * FROM "+st.Name.SQL()
+		case *ddl.Table:
+			a.name, a.sql = st.Name.Name, "SELECT * FROM "+st.Name.SQL()
 		case *ddl.View:
 			a.name, a.sql = st.Name.Name, st.Query.SQL
 			for _, c := range st.Columns {

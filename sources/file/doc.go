@@ -20,6 +20,12 @@
 // last line without a line end counts as a row; when a file has grown in the middle of that line, it is
 // read to the line's end. Offsets of one mode are good in the other.
 //
+// # Tables
+//
+// A static source is a table (static.go): bounded, and its last offsets document is sealed with a hash of
+// every byte. A file that differs, grows, goes or is added after that is an error that wraps
+// microbatch.ErrRangeChanged.
+//
 // A file that is renamed is another file: a glob that matches rotated names too would read them again.
 // A file that vanishes after it was read to its end is forgotten, so that directories can be cleaned.
 // A file that was truncated, replaced or rewritten where it was already read is an error that wraps

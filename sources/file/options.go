@@ -25,6 +25,9 @@ type Options struct {
 	Format string
 	// Mode is "tail" or "bounded"; see the package comment. Defaults to "tail".
 	Mode string
+	// Static says that the files are a table, which is read to its end once and must not change after that.
+	// It makes the mode "bounded" and the identity "content". Defaults to false.
+	Static bool
 	// OnError says what to do with a row that cannot be decoded: "dead_letter" or "stop". Defaults to
 	// "dead_letter".
 	OnError string
@@ -66,6 +69,9 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	def(&o.Name, "file")
+	if o.Static {
+		o.Mode, o.Identity = "bounded", "content" // the seal is stricter
+	}
 	def(&o.Mode, "tail")
 	def(&o.OnError, "dead_letter")
 	def(&o.Identity, "inode")

@@ -90,6 +90,13 @@ func (s *Source) marks(doc json.RawMessage) ([]mark, error) {
 
 // Poll implements microbatch.Source. Files are read one after the other, in the order of discovery.
 func (s *Source) Poll(ctx context.Context, from json.RawMessage, lim microbatch.Limits) (*microbatch.Rows, error) {
+	if s.opt.Static {
+		return s.pollStatic(ctx, from, lim)
+	}
+	return s.pollFiles(ctx, from, lim)
+}
+
+func (s *Source) pollFiles(ctx context.Context, from json.RawMessage, lim microbatch.Limits) (*microbatch.Rows, error) {
 	marks, err := s.marks(from)
 	if err != nil {
 		return nil, err
@@ -159,6 +166,11 @@ func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatc
 	end, err := decodeMarks(to)
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.opt.Name, err)
+	}
+	if seal := sealOf(to); seal != "" {
+		if err := s.checkSealed(to, seal); err != nil {
+			return nil, err
+		}
 	}
 	r := &microbatch.Rows{To: to, RemainingBytes: -1, RemainingRows: -1}
 	b := decode.NewBuilder(s.opt.Columns)
