@@ -31,12 +31,20 @@ type KeyedState interface {
 	Scan() func() *vector.Chunk
 }
 
+// DueState is a KeyedState that knows which of its rows are about to be evicted.
+type DueState interface {
+	KeyedState
+	// Due returns a cursor over them, as Scan does.
+	Due() func() *vector.Chunk
+}
+
 // RegisterState creates, on all connections of the instance, for a state whose first nkey columns are
 // its key:
 //
 //	name_get(k…)   the row with that key as a STRUCT of all columns, NULL if there is none
 //	name_rows(p…)  the rows whose first nprefix columns are these, a LIST of STRUCT; only if nprefix > 0
 //	name_scan()    table function: all rows
+//	name_due()     table function: the rows of Due(), if st has such a method
 //
 // A NULL is a key like any other. The functions are VOLATILE: a prepared statement looks up what is
 // there when it runs. If st has a method Len() int, it tells the planner the size of a scan.
@@ -54,6 +62,11 @@ func (c *Conn) RegisterState(name string, cols []vector.Field, nkey, nprefix int
 	}}
 	if err := c.registerTable(scan); err != nil {
 		return err
+	}
+	if d, ok := st.(DueState); ok {
+		if err := c.registerTable(&tableFunction{name: name + "_due", cols: cols, open: d.Due, rows: func() int { return -1 }}); err != nil {
+			return err
+		}
 	}
 	if nkey > 0 {
 		get := newLookup(name+"_get", cols[:nkey], row)

@@ -1,6 +1,8 @@
 package rowstore
 
 import (
+	"cmp"
+	"slices"
 	"unsafe"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -120,6 +122,51 @@ func (t *Table) evictValue(p slot) evictTime {
 // Evict deletes the rows whose eviction column, as its native integer, is less than bound, and returns
 // how many it deleted. NULLs are never evicted. Its cost follows the number of rows deleted.
 func (t *Table) Evict(bound int64) int { return t.evict(bound, 0) }
+
+// Due returns a function that returns the rows that Evict(bound) would delete, in insertion order, chunk by
+// chunk of at most vector.Size rows, and nil at the end. A chunk is valid until the next call; the table must
+// not change while it runs. Its cost follows the number of those rows, stale entries of the heap included,
+// which the Evict that follows takes out.
+func (t *Table) Due(bound int64) func() *vector.Chunk {
+	ids := t.dueRows(bound)
+	var buf buffer
+	return func() *vector.Chunk {
+		n := min(len(ids), vector.Size)
+		if n == 0 {
+			return nil
+		}
+		c := t.gather(&buf, t.pointers(ids[:n]), len(t.lay.cols))
+		ids = ids[n:]
+		return c
+	}
+}
+
+// dueRows walks the heap from its top and no further than values below bound.
+func (t *Table) dueRows(bound int64) []rowID {
+	if t.spec.EvictColumn < 0 {
+		invariant("state %q has no column to evict by", t.spec.Name)
+	}
+	var ids []rowID
+	open := []int{0}
+	for len(open) > 0 {
+		i := open[len(open)-1]
+		open = open[:len(open)-1]
+		if i >= t.order.n || t.order.at(i).value >= bound {
+			continue
+		}
+		for c := i*heapArity + 1; c <= i*heapArity+heapArity; c++ {
+			open = append(open, c)
+		}
+		e := t.order.at(i)
+		if p := t.blocks.at(e.id); t.lay.live(p) && t.evictValue(p) == (evictTime{value: e.value}) {
+			ids = append(ids, e.id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b rowID) int {
+		return cmp.Or(cmp.Compare(t.blocks.block(a).ord, t.blocks.block(b).ord), cmp.Compare(a, b))
+	})
+	return slices.Compact(ids) // a row may have several entries
+}
 
 // evict leaves alone rows that have any of the given flags.
 func (t *Table) evict(bound int64, spare uint8) int {

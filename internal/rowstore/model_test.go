@@ -66,11 +66,24 @@ func (m *model) add(c *vector.Chunk) {
 
 func (m *model) evict(bound int64) int {
 	n := len(m.rows)
-	m.rows = slices.DeleteFunc(m.rows, func(r *vector.Chunk) bool {
-		v := &r.Cols[m.spec.EvictColumn]
-		return !v.IsNull(0) && v.Big(0).Cmp(big.NewInt(bound)) < 0
-	})
+	m.rows = slices.DeleteFunc(m.rows, func(r *vector.Chunk) bool { return m.isDue(r, bound) })
 	return n - len(m.rows)
+}
+
+func (m *model) isDue(r *vector.Chunk, bound int64) bool {
+	v := &r.Cols[m.spec.EvictColumn]
+	return !v.IsNull(0) && v.Big(0).Cmp(big.NewInt(bound)) < 0
+}
+
+// due lists the rows that evict would delete, bit for bit.
+func (m *model) due(bound int64) []string {
+	var out []string
+	for _, r := range m.rows {
+		if m.isDue(r, bound) {
+			out = append(out, rowBytes(r, 0, len(r.Cols)))
+		}
+	}
+	return out
 }
 
 func (m *model) clone() *model {

@@ -156,8 +156,12 @@ func (d *run) change() {
 	switch {
 	case d.spec.EvictColumn >= 0 && d.r.IntN(4) == 0:
 		bound := int64(d.r.IntN(d.domain+2)) - 2
+		due := d.model.due(bound)
 		want := d.model.evict(bound)
 		for _, tab := range d.tables {
+			if got := dueRows(tab, bound); !slices.Equal(got, due) {
+				d.t.Errorf("Due(%d) gave %q, want %q", bound, got, due)
+			}
 			if got := tab.Evict(bound); got != want {
 				d.t.Errorf("Evict(%d) deleted %d rows, want %d", bound, got, want)
 			}
@@ -178,6 +182,18 @@ func (d *run) change() {
 			tab.Upsert(c, live)
 		}
 	}
+}
+
+// dueRows lists what Due gives, bit for bit.
+func dueRows(tab *Table, bound int64) []string {
+	var out []string
+	next := tab.Due(bound)
+	for c := next(); c != nil; c = next() {
+		for i := range c.N {
+			out = append(out, rowBytes(c, i, len(c.Cols)))
+		}
+	}
+	return out
 }
 
 // weigh sets weights that never make a row's weight negative.
