@@ -21,6 +21,9 @@ type Planned struct {
 	// Watermarks are per source, in the event-time column's own unit, before the batch: rows earlier
 	// than that are late. A source that has none yet is absent.
 	Watermarks map[string]int64 `json:"watermarks,omitempty"`
+	// Idle names the sources that had delivered nothing for their idle timeout: their watermarks after the
+	// batch are at least the least of the others'.
+	Idle []string `json:"idle,omitempty"`
 }
 
 // OutputDigest identifies the content of one output's delta, whatever the order of its rows.
@@ -45,12 +48,15 @@ type Counts struct {
 	RowsBad  int64 `json:"rows_bad"`  // dead-lettered because undecodable
 	RowsOut  int64 `json:"rows_out"`  // rows of all output deltas
 	BytesIn  int64 `json:"bytes_in"`
+	// RowsFuture are among RowsIn: too far in the future to move the watermark.
+	RowsFuture int64 `json:"rows_future,omitempty"`
 }
 
 // Prepared is the decision point: once it is durable the batch is only ever rolled forward.
 type Prepared struct {
 	Batch      int64            `json:"batch"`
 	Epoch      int64            `json:"epoch"`
+	At         time.Time        `json:"at,omitzero"`          // Planned.At
 	Watermarks map[string]int64 `json:"watermarks,omitempty"` // after the batch
 	Outputs    []OutputDigest   `json:"outputs"`
 	States     []StateDigest    `json:"states,omitempty"`

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/planner"
 )
 
 // batch is one step of the pipeline on its way through the protocol.
@@ -50,7 +51,7 @@ func (p *Pipeline) execute(ctx context.Context, b *batch) error {
 		b.prepared.Counts.BytesIn += rows.Bytes
 	}
 	b.prepared.Counts.RowsLate = late
-	outputs, err := p.exec.Run(ctx, in)
+	after, outputs, err := p.run(ctx, b, in)
 	if err != nil {
 		p.exec.Rollback()
 		var missing *MissingRowError
@@ -64,16 +65,11 @@ func (p *Pipeline) execute(ctx context.Context, b *batch) error {
 		return fmt.Errorf("execute batch %d: %w", b.number, err)
 	}
 	for _, src := range p.inputs {
-		if err := src.advance(ctx, p.exec); err != nil {
-			p.exec.Rollback()
-			return err
-		}
+		src.adopt(after)
 		src.offsets = b.rows[src.decl.Name].To
 	}
-	if err := p.exec.Evict(ctx, watermarkLiterals(p.inputs)); err != nil {
-		p.exec.Rollback()
-		return err
-	}
+	p.exec.Evict()
+	p.lastAt = b.planned.At
 	b.outputs = outputs
 	p.describe(b)
 	p.exec.Commit()
@@ -81,11 +77,22 @@ func (p *Pipeline) execute(ctx context.Context, b *batch) error {
 	return nil
 }
 
+// run executes the program over the accepted rows. The watermarks after the batch come first: they depend on
+// the rows alone, and steps may use them.
+func (p *Pipeline) run(ctx context.Context, b *batch, in map[string][]*vector.Chunk) (after map[string]int64, out []OutputDelta, err error) {
+	p.exec.SetInput(in)
+	if after, err = p.advance(ctx, b); err != nil {
+		return nil, nil, err
+	}
+	out, err = p.exec.Run(ctx, planner.Times{At: b.planned.At, Before: p.watermarks(), After: after})
+	return after, out, err
+}
+
 // describe fills in the batch's Prepared record.
 func (p *Pipeline) describe(b *batch) {
 	r := &b.prepared
 	r.Batch, r.Epoch = b.number, p.epoch
-	r.Watermarks = p.watermarks()
+	r.Watermarks, r.At = p.watermarks(), b.planned.At
 	for _, o := range b.outputs {
 		r.Outputs = append(r.Outputs, o.Digest)
 		r.Counts.RowsOut += o.Rows
@@ -170,7 +177,7 @@ func (p *Pipeline) done(ctx context.Context, b *batch) error {
 func (p *Pipeline) commitInfo(b *batch) CommitInfo {
 	c := b.prepared.Counts
 	return CommitInfo{
-		Offsets: b.offsets, Watermark: b.watermark, Plan: p.program.Fingerprint, ContentHash: b.permit.ContentHash(),
+		Offsets: b.offsets, Watermark: b.watermark, Watermarks: b.prepared.Watermarks, Plan: p.program.Fingerprint, ContentHash: b.permit.ContentHash(),
 		RowsIn: c.RowsIn, RowsLate: c.RowsLate, RowsBad: c.RowsBad, RowsOut: c.RowsOut,
 		PlannedAt: b.planned.At, ReadFor: b.readFor, ExecuteFor: b.executeFor, StageFor: b.stageFor, PrepareFor: b.prepareFor,
 	}

@@ -25,6 +25,23 @@ type Executor struct {
 	outputs map[string]int // output name → index
 	// weighted tells Z-set states from keyed ones.
 	weighted map[string]bool
+	// bounds holds the states that are evicted, with this batch's bound.
+	bounds map[string]*boundState
+}
+
+// boundState is a state with the bound below which it is evicted at the end of the batch.
+type boundState struct {
+	*rowstore.Table
+	bound int64
+	known bool // false while a watermark is missing
+}
+
+// Due implements duck.DueState.
+func (s *boundState) Due() func() *vector.Chunk {
+	if !s.known {
+		return func() *vector.Chunk { return nil }
+	}
+	return s.Table.Due(s.bound)
 }
 
 // ExecutorOptions size an executor.
@@ -41,7 +58,8 @@ func NewExecutor(ctx context.Context, program *planner.Program, o ExecutorOption
 	if err != nil {
 		return nil, fmt.Errorf("open DuckDB: %w", err)
 	}
-	x := &Executor{program: program, db: db, inputs: map[string]*duck.Input{}, states: map[string]*rowstore.Table{}, outputs: map[string]int{}, weighted: map[string]bool{}}
+	x := &Executor{program: program, db: db, inputs: map[string]*duck.Input{}, states: map[string]*rowstore.Table{}, outputs: map[string]int{}, weighted: map[string]bool{},
+		bounds: map[string]*boundState{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, x.Close())
@@ -77,6 +95,10 @@ func (x *Executor) addState(s planner.State) error {
 		return err
 	}
 	x.states[s.Name], x.weighted[s.Name] = t, s.Weighted
+	if s.EvictColumn >= 0 {
+		x.bounds[s.Name] = &boundState{Table: t}
+		return x.conn.RegisterState(s.Name, s.Cols, s.NKey, s.NPrefix, x.bounds[s.Name])
+	}
 	return x.conn.RegisterState(s.Name, s.Cols, s.NKey, s.NPrefix, t)
 }
 
@@ -93,13 +115,20 @@ func (x *Executor) Close() error {
 	return errors.Join(errs...)
 }
 
-// Run executes the program over the batch's accepted rows, by source, and returns the outputs' deltas in
-// the program's order. State changes stay open until Commit or Rollback; after an error only Rollback
-// may follow.
-func (x *Executor) Run(ctx context.Context, in map[string][]*vector.Chunk) (_ []OutputDelta, err error) {
-	defer recoverInvariant(&err)
+// SetInput gives the batch's accepted rows, by source.
+func (x *Executor) SetInput(in map[string][]*vector.Chunk) {
 	for name, input := range x.inputs {
 		input.Set(in[name])
+	}
+}
+
+// Run executes the program over the input and returns the outputs' deltas in the program's order. State
+// changes stay open until Commit or Rollback; after an error only Rollback may follow.
+func (x *Executor) Run(ctx context.Context, times planner.Times) (_ []OutputDelta, err error) {
+	defer recoverInvariant(&err)
+	literals := planner.Placeholders(x.program.Sources, times)
+	if err := x.setBounds(ctx, literals); err != nil {
+		return nil, err
 	}
 	out := make([]OutputDelta, len(x.program.Outputs))
 	for i, o := range x.program.Outputs {
@@ -107,6 +136,11 @@ func (x *Executor) Run(ctx context.Context, in map[string][]*vector.Chunk) (_ []
 	}
 	for i := range x.program.Steps {
 		s := &x.program.Steps[i]
+		if planner.HasPlaceholder(s.SQL) {
+			now := *s
+			now.SQL = literals.Replace(s.SQL)
+			s = &now
+		}
 		if err := x.step(ctx, s, out); err != nil {
 			return nil, fmt.Errorf("step %d, %s %s: %w", i, s.Kind, s.Target, err)
 		}
@@ -196,23 +230,39 @@ func (x *Executor) apply(ctx context.Context, s *planner.Step) error {
 	return rows.Err()
 }
 
-// Evict drops state that the watermarks prove dead; the literals map {{watermark SOURCE}} to SQL.
-func (x *Executor) Evict(ctx context.Context, watermarks *strings.Replacer) error {
+// setBounds computes below what each state will be evicted, in one statement.
+func (x *Executor) setBounds(ctx context.Context, literals *strings.Replacer) error {
+	var states []*boundState
+	var list []string
 	for _, s := range x.program.States {
-		if s.EvictColumn < 0 {
-			continue
+		if s.EvictColumn >= 0 {
+			states = append(states, x.bounds[s.Name])
+			list = append(list, "CAST(("+literals.Replace(s.EvictSQL)+") AS "+s.Cols[s.EvictColumn].Type.String()+")")
 		}
-		t := s.Cols[s.EvictColumn].Type
-		sql := "SELECT CAST((" + watermarks.Replace(s.EvictSQL) + ") AS " + t.String() + ")"
-		chunks, _, err := x.conn.Collect(ctx, sql)
-		if err != nil {
-			return fmt.Errorf("evict from state %s: %w", s.Name, err)
-		}
-		if len(chunks) == 1 && !chunks[0].Cols[0].IsNull(0) {
-			x.states[s.Name].Evict(nativeTime(&chunks[0].Cols[0], 0))
+	}
+	if len(states) == 0 {
+		return nil
+	}
+	chunks, _, err := x.conn.Collect(ctx, "SELECT "+strings.Join(list, ", "))
+	if err != nil {
+		return fmt.Errorf("compute what the watermark evicts: %w", err)
+	}
+	for i, s := range states {
+		col := &chunks[0].Cols[i]
+		if s.known = !col.IsNull(0); s.known {
+			s.bound = nativeTime(col, 0)
 		}
 	}
 	return nil
+}
+
+// Evict drops the state that the watermarks given to Run prove dead.
+func (x *Executor) Evict() {
+	for _, s := range x.program.States {
+		if b := x.bounds[s.Name]; b != nil && b.known {
+			b.Table.Evict(b.bound)
+		}
+	}
 }
 
 // nativeTime reads a DATE or TIMESTAMP in its own unit.

@@ -152,12 +152,16 @@ func (p *Pipeline) poll(ctx context.Context) (*batch, error) {
 		b.planned.Ranges = append(b.planned.Ranges, checkpointlog.SourceRange{Source: in.decl.Name, From: in.offsets, To: rows.To})
 	}
 	p.progress.polled(b)
-	// Why run an empty first batch: a view without GROUP BY has a row from the start.
-	if !got && p.last > 0 {
+	now := time.Now()
+	idle := p.idleSources(b, now)
+	// Why run an empty first batch: a view without GROUP BY has a row from the start. Another empty one runs
+	// when idle sources stop holding the watermark back.
+	if !got && p.last > 0 && !p.idleRaises(idle) {
 		return nil, nil
 	}
-	b.number, b.started = p.last+1, time.Now()
-	b.planned.Batch, b.planned.Epoch, b.planned.At, b.planned.Watermarks = b.number, p.epoch, b.started.UTC(), p.watermarks()
+	b.number, b.started = p.last+1, now
+	b.planned.Batch, b.planned.Epoch, b.planned.At, b.planned.Watermarks = b.number, p.epoch, p.batchTime(now), p.watermarks()
+	b.planned.Idle = idle
 	if b.more {
 		next := make([]json.RawMessage, len(p.inputs))
 		for i, in := range p.inputs {
@@ -166,6 +170,16 @@ func (p *Pipeline) poll(ctx context.Context) (*batch, error) {
 		p.ahead.start(func() (*batch, error) { return p.read(ctx, next) })
 	}
 	return b, nil
+}
+
+// batchTime is the time of the next batch: now, in whole microseconds as SQL has them, and never before the
+// batch that came before it, whatever the clock does.
+func (p *Pipeline) batchTime(now time.Time) time.Time {
+	at := now.UTC().Truncate(time.Microsecond)
+	if at.Before(p.lastAt) {
+		return p.lastAt
+	}
+	return at
 }
 
 func (p *Pipeline) positions() []json.RawMessage {

@@ -104,10 +104,12 @@ func (p *Pipeline) recover(ctx context.Context, rec *checkpointlog.Recovered, le
 		return err
 	}
 	p.position(rec, rec.LastPrepared.Watermarks, true)
-	p.last = rec.LastPrepared.Batch
+	p.last, p.lastAt = rec.LastPrepared.Batch, rec.LastPrepared.At
 	b := &batch{number: p.last, settling: true, prepared: *rec.LastPrepared, permit: decision.Permit, watermark: p.leastWatermark(), offsets: p.offsets()}
 	if rec.PreparedPlan != nil {
 		b.planned = *rec.PreparedPlan
+	} else {
+		b.planned.At = rec.LastPrepared.At
 	}
 	b.stateRows, b.stateBytes = p.exec.Size()
 	switch {
@@ -187,7 +189,7 @@ func (p *Pipeline) position(rec *checkpointlog.Recovered, watermarks map[string]
 	}
 	for _, in := range p.inputs {
 		in.offsets = offsets[in.decl.Name]
-		in.watermark, in.hasWatermark = watermarks[in.decl.Name]
+		in.adopt(watermarks)
 	}
 }
 

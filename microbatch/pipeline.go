@@ -113,8 +113,9 @@ type Pipeline struct {
 	inputs  []*input
 	sinks   []BoundSink
 	epoch   int64
-	// last is the number of the newest executed batch.
+	// last is the number of the newest executed batch, lastAt its time.
 	last     int64
+	lastAt   time.Time
 	snapshot snapshotter
 	finish   finisher
 	ahead    readAhead

@@ -115,7 +115,7 @@ func (p *Pipeline) replayBatch(ctx context.Context, plan *checkpointlog.Planned,
 	}
 	for _, in := range p.inputs {
 		in.offsets = ranges[in.decl.Name]
-		in.watermark, in.hasWatermark = plan.Watermarks[in.decl.Name]
+		in.adopt(plan.Watermarks)
 	}
 	b := &batch{number: plan.Batch, planned: *plan}
 	out := ReplayBatch{Batch: plan.Batch}

@@ -46,9 +46,11 @@ type Ledger struct {
 	// Found is false for a pipeline the sink has never seen; the other fields but Epoch are then zero.
 	Found bool
 	// Epoch is the one this engine now holds.
-	Epoch       int64
-	Batch       int64
-	Offsets     json.RawMessage
+	Epoch   int64
+	Batch   int64
+	Offsets json.RawMessage
+	// Watermarks are CommitInfo's.
+	Watermarks  map[string]int64
 	Plan        string
 	ContentHash string
 }
@@ -84,16 +86,22 @@ type CommitInfo struct {
 	// Offsets is {"source": offsets…}, the prefix that the tables now answer for.
 	Offsets json.RawMessage
 	// Watermark is the least of the sources' watermarks after the batch; zero if none.
-	Watermark   time.Time
-	Plan        string
-	ContentHash string
-	RowsIn      int64
-	RowsLate    int64
-	RowsBad     int64
-	RowsOut     int64
-	PlannedAt   time.Time
-	ReadFor     time.Duration
-	ExecuteFor  time.Duration
-	StageFor    time.Duration
-	PrepareFor  time.Duration
+	Watermark time.Time
+	// Watermarks are the sources' after the batch, in each event-time column's own unit: what is shown on
+	// window close depends on them.
+	Watermarks map[string]int64
+	// KeepBatchTime asks the sink to keep, as long as the pipeline, when the batch was planned and how far it
+	// read: the pipeline has columns with that time.
+	KeepBatchTime bool
+	Plan          string
+	ContentHash   string
+	RowsIn        int64
+	RowsLate      int64
+	RowsBad       int64
+	RowsOut       int64
+	PlannedAt     time.Time
+	ReadFor       time.Duration
+	ExecuteFor    time.Duration
+	StageFor      time.Duration
+	PrepareFor    time.Duration
 }

@@ -4,7 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -16,10 +17,15 @@ type input struct {
 	decl    planner.SourceInput
 	source  Source
 	offsets json.RawMessage
-	// watermark is in the event-time column's own unit; rows earlier than that are late.
+	// watermark is in the event-time column's own unit; rows earlier than limit, which is the watermark less
+	// the allowed lateness, are late.
 	watermark    int64
+	limit        int64
 	hasWatermark bool
 	done         bool
+	// delivered is when the source last gave rows in this run; warnedFuture says that advance has warned.
+	delivered    time.Time
+	warnedFuture bool
 }
 
 // dropLate splits off the rows behind the watermark before the batch. Rows without an event time pass.
@@ -70,7 +76,7 @@ func (in *input) lateRecords(chunks []*vector.Chunk, at int) map[int64]bool {
 // isLate says that a row is behind the watermark. The delete of a key is never: it names no row in time.
 func (in *input) isLate(c *vector.Chunk, at, i int) bool {
 	col := &c.Cols[at]
-	if col.IsNull(i) || nativeTime(col, i) >= in.watermark {
+	if col.IsNull(i) || nativeTime(col, i) >= in.limit {
 		return false
 	}
 	return in.decl.Changes != planner.Keyed || c.Cols[len(c.Cols)-2].I64(i) > 0
@@ -108,9 +114,13 @@ func (in *input) lateRow(c *vector.Chunk, i int) DeadLetter {
 		panic("microbatch: a map of strings cannot be encoded: " + err.Error())
 	}
 	partition := int(seq >> SeqPartitionShift)
-	reason := fmt.Sprintf("late: %s %s is before the watermark %s", col.Name, vector.Text(&c.Cols[in.decl.EventTime], i), in.watermarkText())
+	before := "before"
+	if in.decl.Lateness > 0 {
+		before = "more than " + in.decl.Lateness.String() + " before"
+	}
+	reason := fmt.Sprintf("late: %s %s is %s the watermark %s", col.Name, vector.Text(&c.Cols[in.decl.EventTime], i), before, in.watermarkText())
 	if !in.isLate(c, in.decl.EventTime, i) {
-		reason = fmt.Sprintf("late: the other row of this change has a %s before the watermark %s", col.Name, in.watermarkText())
+		reason = fmt.Sprintf("late: the other row of this change has a %s %s the watermark %s", col.Name, before, in.watermarkText())
 	}
 	return DeadLetter{
 		Source: in.decl.Name, Partition: in.partitionName(partition), Offset: seq & (1<<SeqPartitionShift - 1),
@@ -143,22 +153,109 @@ func (in *input) partitionName(ordinal int) string {
 	return fmt.Sprint(ordinal)
 }
 
-// advance raises the watermark to what the batch's rows attest.
-func (in *input) advance(ctx context.Context, x *Executor) error {
-	if in.decl.WatermarkSQL == "" {
-		return nil
+// advance is what the sources' watermarks are after the batch: the greatest that the accepted rows attest, and
+// for idle sources at least the least of the others'. It also counts the rows that are too far in the future
+// to attest anything.
+func (p *Pipeline) advance(ctx context.Context, b *batch) (map[string]int64, error) {
+	after := p.watermarks()
+	now := planner.Placeholders(p.program.Sources, planner.Times{At: b.planned.At})
+	for _, in := range p.inputs {
+		if in.decl.WatermarkSQL == "" {
+			continue
+		}
+		chunks, _, err := p.exec.conn.Collect(ctx, now.Replace(in.decl.WatermarkSQL))
+		if err != nil {
+			return nil, fmt.Errorf("watermark of source %q: %w", in.decl.Name, err)
+		}
+		if len(chunks) != 1 || chunks[0].N != 1 {
+			return nil, fmt.Errorf("watermark of source %q: the query gave no single row", in.decl.Name)
+		}
+		cols := chunks[0].Cols
+		if n := cols[1].I64(0); n > 0 {
+			b.prepared.Counts.RowsFuture += n
+			p.warnFuture(in, n, b.planned.At)
+		}
+		if cols[0].IsNull(0) {
+			continue
+		}
+		if w := nativeTime(&cols[0], 0); !in.hasWatermark || w > in.watermark {
+			after[in.decl.Name] = w
+		}
 	}
-	chunks, _, err := x.conn.Collect(ctx, in.decl.WatermarkSQL)
-	if err != nil {
-		return fmt.Errorf("watermark of source %q: %w", in.decl.Name, err)
+	p.raiseIdle(b.planned.Idle, after)
+	return after, nil
+}
+
+// adopt makes the watermarks after a batch those before the next.
+func (in *input) adopt(watermarks map[string]int64) {
+	in.watermark, in.hasWatermark = watermarks[in.decl.Name]
+	if in.hasWatermark {
+		in.limit = planner.Behind(in.eventType(), in.watermark, in.decl.Lateness)
 	}
-	if len(chunks) == 0 || chunks[0].Cols[0].IsNull(0) {
-		return nil
+}
+
+// warnFuture says once a run and source that rows do not move the watermark.
+func (p *Pipeline) warnFuture(in *input, n int64, at time.Time) {
+	if in.warnedFuture {
+		return
 	}
-	if w := nativeTime(&chunks[0].Cols[0], 0); !in.hasWatermark || w > in.watermark {
-		in.watermark, in.hasWatermark = w, true
+	in.warnedFuture = true
+	p.cfg.Logger.Warn("rows of the far future do not move the watermark; they are processed all the same", "pipeline", p.cfg.Name, "source", in.decl.Name,
+		"rows", n, "later_than", at.Add(in.decl.MaxFuture).UTC(), "hint", "the source's option max_future says how far is too far; 'none' trusts every row")
+}
+
+// raiseIdle raises the watermarks of idle sources to the least of the others', so that they hold nothing back.
+// It does nothing while one of the others has none, or when all are idle.
+func (p *Pipeline) raiseIdle(idle []string, watermarks map[string]int64) {
+	var least time.Time
+	found := false
+	for _, in := range p.inputs {
+		if in.decl.EventTime < 0 || slices.Contains(idle, in.decl.Name) {
+			continue
+		}
+		w, ok := watermarks[in.decl.Name]
+		if !ok {
+			return
+		}
+		if at := planner.TimeOf(in.eventType(), w); !found || at.Before(least) {
+			least, found = at, true
+		}
 	}
-	return nil
+	if !found {
+		return
+	}
+	for _, in := range p.inputs {
+		if in.decl.EventTime < 0 || !slices.Contains(idle, in.decl.Name) {
+			continue
+		}
+		raised := planner.InstantOf(in.eventType(), least)
+		if w, ok := watermarks[in.decl.Name]; !ok || raised > w {
+			watermarks[in.decl.Name] = raised
+		}
+	}
+}
+
+// idleSources lists the sources that delivered nothing for their idle timeout. It notes which deliver now.
+func (p *Pipeline) idleSources(b *batch, now time.Time) []string {
+	var idle []string
+	for _, in := range p.inputs {
+		rows := b.rows[in.decl.Name]
+		if in.delivered.IsZero() || rows.Count > 0 || len(rows.Bad) > 0 {
+			in.delivered = now
+		}
+		if in.decl.EventTime >= 0 && in.decl.IdleTimeout > 0 && now.Sub(in.delivered) >= in.decl.IdleTimeout {
+			idle = append(idle, in.decl.Name)
+		}
+	}
+	return idle
+}
+
+// idleRaises says whether a batch without rows would move a watermark.
+func (p *Pipeline) idleRaises(idle []string) bool {
+	before := p.watermarks()
+	after := maps.Clone(before)
+	p.raiseIdle(idle, after)
+	return !maps.Equal(before, after)
 }
 
 func (in *input) eventType() vector.Type { return in.decl.Columns[in.decl.EventTime].Type }
@@ -174,49 +271,4 @@ func (in *input) watermarkText() string {
 }
 
 // instant is the watermark as a time, for people.
-func (in *input) instant() time.Time {
-	switch in.eventType().Kind {
-	case vector.Date:
-		return time.Unix(in.watermark*86400, 0).UTC()
-	case vector.TimestampS:
-		return time.Unix(in.watermark, 0).UTC()
-	case vector.TimestampMS:
-		return time.UnixMilli(in.watermark).UTC()
-	case vector.TimestampNS:
-		return time.Unix(0, in.watermark).UTC()
-	}
-	return time.UnixMicro(in.watermark).UTC()
-}
-
-// literal is the watermark as SQL of the event-time column's type.
-func (in *input) literal() string {
-	t := in.eventType()
-	if !in.hasWatermark {
-		return "NULL::" + t.String()
-	}
-	n := fmt.Sprintf("(%d)::BIGINT", in.watermark)
-	switch t.Kind {
-	case vector.Date:
-		return fmt.Sprintf("(DATE '1970-01-01' + (%d)::INTEGER)", in.watermark)
-	case vector.TimestampS:
-		return "make_timestamp(" + n + " * 1000000)::TIMESTAMP_S"
-	case vector.TimestampMS:
-		return "make_timestamp(" + n + " * 1000)::TIMESTAMP_MS"
-	case vector.TimestampNS:
-		return "make_timestamp_ns(" + n + ")"
-	case vector.TimestampTZ:
-		return "(make_timestamp(" + n + ") AT TIME ZONE 'UTC')"
-	}
-	return "make_timestamp(" + n + ")"
-}
-
-// watermarkLiterals replaces the planner's placeholders.
-func watermarkLiterals(inputs []*input) *strings.Replacer {
-	var pairs []string
-	for _, in := range inputs {
-		if in.decl.EventTime >= 0 {
-			pairs = append(pairs, "{{watermark "+in.decl.Name+"}}", in.literal())
-		}
-	}
-	return strings.NewReplacer(pairs...)
-}
+func (in *input) instant() time.Time { return planner.TimeOf(in.eventType(), in.watermark) }

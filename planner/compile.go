@@ -17,6 +17,7 @@ type compiler struct {
 	view    string // a prefix for names, safe in SQL without quotes
 	counter *int   // numbers the names of the whole program
 	notes   map[node]*note
+	sources map[string]*SourceInput
 }
 
 // note is what explain needs to know of a compiled node.
@@ -147,18 +148,30 @@ func (c *compiler) apply(state, sql string) error {
 }
 
 func (c *compiler) exec(statement, sql string) error {
-	if err := c.binder.Exec(c.ctx, statement); err != nil {
+	if err := c.binder.Exec(c.ctx, c.withoutTimes(statement)); err != nil {
 		return notYet("the generated SQL does not run: %v\n%s", err, sql)
 	}
 	return nil
 }
 
 func (c *compiler) describe(sql string) ([]vector.Field, error) {
-	fields, err := c.binder.Describe(c.ctx, sql)
+	fields, err := c.binder.Describe(c.ctx, c.withoutTimes(sql))
 	if err != nil {
 		return nil, notYet("the generated SQL does not bind: %v\n%s", err, sql)
 	}
 	return fields, nil
+}
+
+// withoutTimes makes SQL with placeholders fit to be bound.
+func (c *compiler) withoutTimes(sql string) string {
+	if !HasPlaceholder(sql) {
+		return sql
+	}
+	var sources []SourceInput
+	for _, s := range c.sources {
+		sources = append(sources, *s)
+	}
+	return Placeholders(sources, Times{}).Replace(sql)
 }
 
 // addState declares a state and creates its stand-ins in the planner's scratch instance.
@@ -167,7 +180,7 @@ func (c *compiler) addState(s State) error {
 	return declareState(c.ctx, c.binder, s)
 }
 
-// declareState makes STATE_get, STATE_rows and STATE_scan of an empty state, so that statements which
+// declareState makes STATE_get, STATE_rows, STATE_scan and STATE_due of an empty state, so that statements which
 // use them can be bound.
 func declareState(ctx context.Context, b Binder, s State) error {
 	var fields []string
@@ -179,6 +192,7 @@ func declareState(ctx context.Context, b Binder, s State) error {
 	statements := []string{
 		"CREATE OR REPLACE TEMP TABLE " + s.Name + "_empty (" + strings.Join(fields, ", ") + ")",
 		"CREATE OR REPLACE TEMP MACRO " + s.Name + "_scan() AS TABLE SELECT * FROM " + s.Name + "_empty",
+		"CREATE OR REPLACE TEMP MACRO " + s.Name + "_due() AS TABLE SELECT * FROM " + s.Name + "_empty",
 		"CREATE OR REPLACE TEMP MACRO " + s.Name + "_get(" + params(s.NKey) + ") AS NULL::" + row,
 	}
 	if s.NPrefix > 0 {

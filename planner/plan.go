@@ -42,6 +42,9 @@ type View struct {
 	Explain *Explain
 	// Fallback says why the view is recomputed in full; empty if it is maintained incrementally.
 	Fallback string
+	// Closed is the condition, over the view's columns and the placeholders of Placeholders, that a row is
+	// shown: EMIT ON WINDOW CLOSE. Empty if all are.
+	Closed string
 }
 
 // Sink says where a view goes. Decl is nil for a materialized view that no CREATE SINK names.
@@ -64,6 +67,7 @@ type planning struct {
 	refused map[string]bool // functions whose result is not determined by their arguments
 	failed  map[string]bool // sources and views that could not be declared
 	names   int
+	closed  map[string]string // View.Closed by view
 }
 
 // Plan turns a parsed file into a program. The binder is an empty DuckDB instance that Plan fills with
@@ -71,7 +75,7 @@ type planning struct {
 // file.
 func Plan(ctx context.Context, file *ddl.File, binder Binder) (*Pipeline, error) {
 	p := &planning{ctx: ctx, binder: binder, file: file, out: &Pipeline{File: file, Program: &Program{}},
-		inputs: map[string]*SourceInput{}, objects: map[string]string{}, failed: map[string]bool{}}
+		inputs: map[string]*SourceInput{}, objects: map[string]string{}, failed: map[string]bool{}, closed: map[string]string{}}
 	if err := p.prepare(); err != nil {
 		return nil, err
 	}
@@ -219,6 +223,9 @@ func (p *planning) source(st *ddl.Source) error {
 			return p.file.Errorf(st.Name.Span, "source %q cannot be declared: %s", src.Name, message(err))
 		}
 	}
+	if err := p.timeOptions(st, in); err != nil {
+		return err
+	}
 	if err := p.watermark(st, in); err != nil {
 		return err
 	}
@@ -276,7 +283,7 @@ func (p *planning) watermark(st *ddl.Source, in *SourceInput) error {
 		return p.file.Errorf(w.Expr.Span, "the watermark is a %s but column %q is a %s", f[0].Type, col.Name, col.Type).
 			WithHint("cast it: (%s)::%s", w.Expr.SQL, col.Type)
 	}
-	in.WatermarkSQL = "SELECT max(" + w.Expr.SQL + ") FILTER (isfinite(" + quoteIdent(col.Name) + ")) FROM " + inputFunction(in.Name) + "()"
+	in.WatermarkSQL = watermarkSQL(in, w.Expr.SQL)
 	return nil
 }
 
@@ -284,12 +291,11 @@ func (p *planning) view(st *ddl.View) error {
 	if err := p.reserved(st.Name); err != nil {
 		return err
 	}
-	if st.EmitOnWindowClose {
-		return p.file.Errorf(st.Name.Span, "EMIT ON WINDOW CLOSE is not supported yet").
-			WithHint("leave it out: rows are then updated until the watermark passes")
-	}
 	if _, err := p.binder.Describe(p.ctx, st.Query.SQL); err != nil {
 		return p.sqlError(st.Query, err)
+	}
+	if err := p.readsClosing(st); err != nil {
+		return err
 	}
 	cols := ""
 	if len(st.Columns) > 0 {

@@ -32,14 +32,21 @@ func (p *planning) planView(st *ddl.View) error {
 	mark := p.mark()
 	view.Explain, err = p.incremental(st, doc, cols)
 	var reason *unsupported
+	if errors.As(err, &reason) && st.EmitOnWindowClose {
+		return p.neverCloses(st, "it is recomputed in full, because "+reason.reason)
+	}
 	if errors.As(err, &reason) {
 		p.reset(mark)
 		view.Fallback = reason.reason
 		view.Explain, err = p.fullRecompute(st, cols, reason.reason)
 	}
+	if own := (*ddl.Error)(nil); errors.As(err, &own) {
+		return own
+	}
 	if err != nil {
 		return fmt.Errorf("plan view %q: %w", view.Name, err)
 	}
+	view.Closed = p.closed[st.Name.Name]
 	p.out.Views = append(p.out.Views, view)
 	return nil
 }
@@ -96,17 +103,22 @@ func (p *planning) incremental(st *ddl.View, doc []byte, cols []vector.Field) (*
 	if err != nil {
 		return nil, err
 	}
+	ex := c.explain(tree)
+	if st.EmitOnWindowClose {
+		if r, ex, err = p.closeWindows(c, st, cols, r, ex); err != nil {
+			return nil, err
+		}
+	}
 	first := len(p.out.Program.Steps)
 	if err := c.emit(st.Name.Name, cols, r); err != nil {
 		return nil, err
 	}
-	ex := c.explain(tree)
 	return c.explainOutput(ex, cols, first), nil
 }
 
 func (p *planning) compiler(st *ddl.View) *compiler {
 	return &compiler{ctx: p.ctx, binder: p.binder, program: p.out.Program, view: "_" + plainName(st.Name.Name), counter: &p.names,
-		notes: map[node]*note{}}
+		notes: map[node]*note{}, sources: p.inputs}
 }
 
 // plainName keeps what needs no quotes in SQL.

@@ -2,6 +2,7 @@ package planner
 
 import (
 	"slices"
+	"time"
 
 	"github.com/sluice-sql/sluice/internal/vector"
 )
@@ -17,6 +18,8 @@ import (
 //	STATE_get(k…)      scalar: the state row with that unique key as a STRUCT, or NULL
 //	STATE_rows(p…)     scalar: LIST of STRUCT, the state rows with that key prefix (empty if none)
 //	STATE_scan()       table function: every state row, in insertion order
+//	STATE_due()        table function: the state rows that will be evicted at the end of the batch
+//	{{watermark S}}    instants of the batch, see Placeholders
 //	_w BIGINT          the last column of every delta: +n inserted, −n deleted
 //	_seq BIGINT        arrival order of a source row: partition ordinal, then offset
 type Program struct {
@@ -40,9 +43,17 @@ type SourceInput struct {
 	Static bool `json:",omitempty"`
 	// EventTime is the index of the watermark column, -1 without a watermark.
 	EventTime int
-	// WatermarkSQL selects one row, one column: the greatest watermark that in_SOURCE() attests, of the
-	// event-time column's type; NULL when there is none. Empty without a watermark.
+	// WatermarkSQL selects one row: the greatest watermark that in_SOURCE() attests, of the event-time
+	// column's type, NULL when there is none; and how many rows attest nothing, because they are later than
+	// {{latest SOURCE}}. Empty without a watermark.
 	WatermarkSQL string
+	// Lateness is how far behind the watermark a row may be and still count.
+	Lateness time.Duration `json:",omitempty"`
+	// MaxFuture is how far after the batch's time a row may be and still move the watermark; 0: any.
+	MaxFuture time.Duration `json:",omitempty"`
+	// IdleTimeout is how long the source may deliver nothing and still hold others back; 0: forever. It is
+	// no part of what the program computes: what comes of it is in the log.
+	IdleTimeout time.Duration `json:"-"`
 	// Changes says what a row of the source means. Unless it is AppendOnly, rows carry a weight.
 	Changes SourceChanges
 	// Key holds the indexes of the PRIMARY KEY's columns, for Keyed; empty otherwise.
@@ -95,7 +106,7 @@ type State struct {
 	Weighted bool
 	// EvictColumn is the index of the column that orders rows in event time, -1 if the state is never
 	// evicted; rows whose value is less than the result of EvictSQL can never be touched again. EvictSQL
-	// is an expression in which {{watermark SOURCE}} stands for that source's watermark.
+	// is an expression over the placeholders of Placeholders.
 	EvictColumn int
 	EvictSQL    string
 	// Bound says what limits the state's size, for explain.

@@ -12,12 +12,8 @@ import (
 // non-decreasing function. State keyed by such a column may be evicted below the floor: no later row can
 // touch that key, neither to insert nor to change it.
 //
-// Invariant: floor(W) is evaluated with the watermark after the batch, which is the one that decides
+// Invariant: floor(W) is evaluated with the watermark after the batch, less the allowed lateness, which is the one that decides
 // lateness in the next; it is NULL while a source that it depends on has no watermark.
-
-// watermarkPlaceholder stands for the source's watermark in State.EvictSQL; the loop replaces it by a
-// literal of the event-time column's type, or by NULL while there is none.
-func watermarkPlaceholder(source string) string { return "{{watermark " + source + "}}" }
 
 // floorOf returns the floor of an expression over columns with these floors, "" if unknown.
 func (c *compiler) floorOf(e *expr, floors []string) string {
@@ -107,7 +103,12 @@ func (c *compiler) floorOfElements(list *expr, floors []string) string {
 	}
 	switch step := list.Children[2]; {
 	case c.constantIs(step, "% < INTERVAL '0 seconds'"):
-		return c.floorOf(list.Children[1], floors)
+		floor := c.floorOf(list.Children[1], floors)
+		if floor != "" && list.Name == "range" {
+			// Why: range leaves its end out, so that a window that ends at the watermark is closed.
+			floor = "(" + floor + " + INTERVAL '1 microsecond')"
+		}
+		return floor
 	case c.constantIs(step, "% > INTERVAL '0 seconds'"):
 		return c.floorOf(list.Children[0], floors)
 	}

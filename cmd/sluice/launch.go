@@ -174,7 +174,11 @@ func (l *loaded) checkOptions() error {
 }
 
 func checkSource(src *ddl.Source) (ddl.Values, error) {
-	return checkConnector(src.With, "source "+src.Name.Name, sourceConnectors, map[string][]ddl.OptionSpec{"file": fileOptions, "nexmark": nexmarkOptions})
+	specs := map[string][]ddl.OptionSpec{}
+	for connector, own := range map[string][]ddl.OptionSpec{"file": fileOptions, "nexmark": nexmarkOptions} {
+		specs[connector] = slices.Concat(own, ddl.SourceOptions)
+	}
+	return checkConnector(src.With, "source "+src.Name.Name, sourceConnectors, specs)
 }
 
 func checkTable(table *ddl.Source) (ddl.Values, error) {

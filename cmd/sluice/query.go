@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/duck"
 	"github.com/sluice-sql/sluice/internal/oracle"
 	"github.com/sluice-sql/sluice/internal/term"
+	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
 )
@@ -133,6 +134,9 @@ func (o *queryOptions) query(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := one.WatchWatermarks(ctx, start); err != nil {
+		return err
+	}
 	var counts []string
 	for i, w := range wanted {
 		n, more, err := o.print(ctx, one, w, i, len(wanted))
@@ -164,6 +168,30 @@ type answer struct {
 	// columns are the names that CREATE VIEW gives; empty if they are the query's.
 	columns []string
 	bare    bool // a SELECT without CREATE
+	closes  bool // EMIT ON WINDOW CLOSE
+}
+
+// shown is the answer's query with what EMIT ON WINDOW CLOSE leaves out.
+func (a answer) shown(one *oracle.OneShot) (string, error) {
+	if !a.closes {
+		return a.sql, nil
+	}
+	closed, err := one.Closed(a.name)
+	if err != nil || closed == "" {
+		return a.sql, err
+	}
+	columns := ""
+	for i, name := range a.columns {
+		if i > 0 {
+			columns += ", "
+		}
+		columns += vector.QuoteIdent(name)
+	}
+	if columns != "" {
+		columns = " (" + columns + ")"
+	}
+	// The line end: the query may end in a comment.
+	return "SELECT * FROM (" + a.sql + "\n) AS q" + columns + " WHERE " + closed, nil
 }
 
 func answersOf(file *ddl.File) []answer {
@@ -176,12 +204,12 @@ func answersOf(file *ddl.File) []answer {
 		case *ddl.Table:
 			a.name, a.sql = st.Name.Name, "SELECT * FROM "+st.Name.SQL()
 		case *ddl.View:
-			a.name, a.sql = st.Name.Name, st.Query.SQL
+			a.name, a.sql, a.closes = st.Name.Name, st.Query.SQL, st.EmitOnWindowClose
 			for _, c := range st.Columns {
 				a.columns = append(a.columns, c.Name)
 			}
 		case *ddl.Query:
-			a.name, a.sql, a.bare = "query", st.Query.SQL, true
+			a.name, a.sql, a.bare, a.closes = "query", st.Query.SQL, true, st.EmitOnWindowClose
 		default:
 			continue
 		}
@@ -232,7 +260,11 @@ func (o *queryOptions) choose(l *loaded) ([]answer, error) {
 
 // print writes one answer and says how many rows it printed, and whether there are more.
 func (o *queryOptions) print(ctx context.Context, one *oracle.OneShot, a answer, index, of int) (n int64, more bool, err error) {
-	rows, err := one.Rows(ctx, a.sql)
+	sql, err := a.shown(one)
+	if err != nil {
+		return 0, false, err
+	}
+	rows, err := one.Rows(ctx, sql)
 	if err != nil {
 		return 0, false, err
 	}

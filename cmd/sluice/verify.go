@@ -161,6 +161,7 @@ func (o *verifyOptions) verify(ctx context.Context, arg string) (_ *verifyReport
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, one.Close()) }()
+	one.SetWatermarks(shown.ledger.Watermarks)
 	p := &prefix{l: l, one: one, late: shown.late, report: r, steps: logSteps(dir.logDir()), line: line}
 	if err := p.load(ctx, shown.ledger.Offsets); err != nil {
 		return nil, err

@@ -29,7 +29,11 @@ func (d *Difference) Equal() bool { return d.Missing == 0 && d.Extra == 0 }
 // Compare matches the rows got for a view, as a multiset, with the answer of the view's own query over
 // what was loaded.
 func (s *OneShot) Compare(ctx context.Context, view string, got []*vector.Chunk) (*Difference, error) {
-	return s.compare(ctx, view, vector.QuoteIdent(view), got)
+	answer, err := s.answer(view)
+	if err != nil {
+		return nil, err
+	}
+	return s.compare(ctx, view, answer, got)
 }
 
 // compare is Compare with the relation that gives the answer.

@@ -16,7 +16,11 @@ func (s *OneShot) CompareNormalized(ctx context.Context, view string, got []*vec
 	if err != nil {
 		return nil, err
 	}
-	chunks, _, err := s.Query(ctx, "SELECT *, 1::BIGINT FROM "+vector.QuoteIdent(view))
+	answer, err := s.answer(view)
+	if err != nil {
+		return nil, err
+	}
+	chunks, _, err := s.Query(ctx, "SELECT *, 1::BIGINT FROM "+answer)
 	if err != nil {
 		return nil, fmt.Errorf("answer view %q: %w", view, err)
 	}

@@ -22,7 +22,8 @@ type OneShot struct {
 	inputs map[string]*duck.Input
 	got    map[string]*duck.Input
 	// want holds normalized answers; see CompareNormalized.
-	want map[string]*duck.Input
+	want       map[string]*duck.Input
+	watermarks map[string]int64
 }
 
 // New makes the instance, with empty tables. It runs with one thread, so that aggregates without ORDER BY

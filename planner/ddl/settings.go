@@ -11,6 +11,20 @@ const (
 	LogSegmentBytes  = "log_segment_bytes"
 )
 
+// Names of the options about event time that every source has, whatever its connector.
+const (
+	AllowedLateness = "allowed_lateness"
+	MaxFuture       = "max_future"
+	IdleTimeout     = "idle_timeout"
+)
+
+// SourceOptions are the options of every source. Their values are text here: the planner reads them.
+var SourceOptions = []OptionSpec{
+	{Name: AllowedLateness, Kind: String, Doc: "how far behind the watermark a row may be and still count; defaults to 0"},
+	{Name: MaxFuture, Kind: String, Doc: "rows that are further ahead of the batch's time do not move the watermark; 'none' lets all; defaults to 1 day"},
+	{Name: IdleTimeout, Kind: String, Doc: "a source that delivers nothing for so long no longer holds others back; defaults to never"},
+}
+
 // PipelineOptions are the options that SET sets, for Check(file.Settings(), "the pipeline", …).
 var PipelineOptions = []OptionSpec{
 	{Name: TriggerInterval, Kind: Duration, Default: "1s",

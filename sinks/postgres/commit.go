@@ -145,8 +145,9 @@ func (s *Sink) ledgerSteps(m *manifest, c *microbatch.CommitInfo) []step {
 	}
 	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 	steps := []step{
-		{from: "ledger", want: 1, fromTarget: true, args: []any{s.pipeline, m.batch, string(offsets), instant(c.Watermark), c.Plan, c.ContentHash},
-			sql: `UPDATE sluice.ledger SET batch = $2, offsets = $3::jsonb, watermark = $4, plan = $5, content_hash = $6, committed_at = clock_timestamp()
+		{from: "ledger", want: 1, fromTarget: true, args: []any{s.pipeline, m.batch, string(offsets), instant(c.Watermark), c.Plan, c.ContentHash, watermarksText(c.Watermarks)},
+			sql: `UPDATE sluice.ledger SET batch = $2, offsets = $3::jsonb, watermark = $4, plan = $5, content_hash = $6, watermarks = $7::jsonb,
+  committed_at = clock_timestamp()
 WHERE pipeline = $1`},
 		{from: "batch history", want: 1, fromTarget: true,
 			args: []any{s.pipeline, m.batch, s.epoch, c.RowsIn, c.RowsLate, c.RowsBad, c.RowsOut, ms(c.ReadFor), ms(c.ExecuteFor), ms(c.StageFor), ms(c.PrepareFor), instant(c.PlannedAt)},
@@ -155,12 +156,27 @@ WHERE pipeline = $1`},
   apply_ms, planned_at, committed_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, extract(epoch FROM clock_timestamp() - now()) * 1000, $12, clock_timestamp())`},
 	}
+	if c.KeepBatchTime {
+		steps = append(steps, step{from: "batch time", want: 1, args: []any{s.pipeline, m.batch, c.PlannedAt, string(offsets)},
+			sql: "INSERT INTO sluice.batch_time (pipeline, batch, at, offsets) VALUES ($1, $2, $3, $4::jsonb)"})
+	}
 	const pruneEvery = 100
 	if m.batch%pruneEvery == 0 {
 		steps = append(steps, step{from: "batch history", want: -1, args: []any{s.pipeline, m.batch - s.options.KeepBatches},
 			sql: "DELETE FROM sluice.batches WHERE pipeline = $1 AND batch <= $2"})
 	}
 	return steps
+}
+
+func watermarksText(w map[string]int64) string {
+	if len(w) == 0 {
+		return "{}"
+	}
+	b, err := json.Marshal(w)
+	if err != nil {
+		panic(err) // strings and integers always encode
+	}
+	return string(b)
 }
 
 // instant turns the zero time into NULL.

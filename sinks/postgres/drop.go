@@ -61,7 +61,14 @@ func (s *Sink) Drop(ctx context.Context, pipeline string, tables Tables) (droppe
 				return err
 			}
 		}
-		for _, table := range []string{"batches", "dead_letter", "targets", "staged"} {
+		for _, table := range []string{"batches", "dead_letter", "targets", "staged", "batch_time"} {
+			var there bool // an older schema has fewer
+			if err := tx.QueryRow(ctx, "SELECT to_regclass('sluice.' || $1) IS NOT NULL", table).Scan(&there); err != nil {
+				return err
+			}
+			if !there {
+				continue
+			}
 			if _, err := tx.Exec(ctx, fmt.Sprintf("DELETE FROM sluice.%s WHERE pipeline = $1", table), pipeline); err != nil {
 				return err
 			}

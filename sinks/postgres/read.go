@@ -36,14 +36,19 @@ func readLedger(ctx context.Context, q querier, pipeline string) (l microbatch.L
 		return l, explain("look for the ledger", err)
 	}
 	var offsets string
+	var watermarks []byte
 	if there {
-		err = q.QueryRow(ctx, "SELECT true, epoch, batch, offsets::text, plan, content_hash FROM sluice.ledger WHERE pipeline = $1", pipeline).
-			Scan(&l.Found, &l.Epoch, &l.Batch, &offsets, &l.Plan, &l.ContentHash)
+		// Why to_jsonb: a schema that an older sluice made has no column watermarks until an engine migrates it.
+		err = q.QueryRow(ctx, "SELECT true, epoch, batch, offsets::text, plan, content_hash, to_jsonb(l) -> 'watermarks' FROM sluice.ledger l WHERE pipeline = $1", pipeline).
+			Scan(&l.Found, &l.Epoch, &l.Batch, &offsets, &l.Plan, &l.ContentHash, &watermarks)
 	}
 	if !there || errors.Is(err, pgx.ErrNoRows) {
 		return l, fmt.Errorf("%w %s\nHint: sluice ls shows the pipelines; is this the right database?", ErrUnknownPipeline, pipeline)
 	}
 	l.Offsets = json.RawMessage(offsets)
+	if err == nil && len(watermarks) > 2 {
+		err = json.Unmarshal(watermarks, &l.Watermarks)
+	}
 	return l, explain("read the ledger", err)
 }
 

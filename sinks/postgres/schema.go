@@ -9,7 +9,7 @@ import (
 )
 
 // schemaVersion counts the changes of schema sluice; migrations[i] leads from version i to i+1.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // schemaLock is the key of the advisory lock under which the schema is made and migrated ("sluice").
 const schemaLock = 0x736c75696365
@@ -104,6 +104,18 @@ SELECT pipeline, date_trunc('minute', committed_at) AS minute, count(*) AS batch
   sum(rows_bad) AS rows_bad, sum(rows_out) AS rows_out, sum(read_ms + execute_ms + stage_ms + prepare_ms + apply_ms) AS busy_ms
 FROM sluice.batches GROUP BY 1, 2;
 COMMENT ON VIEW sluice.throughput IS 'rows per pipeline and minute, from the recent batches';
+`, `
+ALTER TABLE sluice.ledger ADD COLUMN watermarks jsonb NOT NULL DEFAULT '{}';
+COMMENT ON COLUMN sluice.ledger.watermarks IS 'per source, in the unit of its event-time column: rows of windows that these have closed are shown by EMIT ON WINDOW CLOSE';
+
+CREATE TABLE sluice.batch_time (
+  pipeline text NOT NULL,
+  batch bigint NOT NULL,
+  at timestamptz NOT NULL,
+  offsets jsonb NOT NULL,
+  PRIMARY KEY (pipeline, batch)
+);
+COMMENT ON TABLE sluice.batch_time IS 'of pipelines with a batch_time column, when each batch was planned and how far it read: the values of the column; never pruned';
 `}
 
 // ensureSchema creates or migrates schema sluice, once, however many engines start together.

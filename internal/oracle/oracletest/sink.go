@@ -105,7 +105,7 @@ func (s *Sink) Commit(ctx context.Context, permit checkpointlog.CommitPermit, c 
 		s.late[lateRow{d.Source, d.Offset, d.Partition}] = true
 	}
 	s.staged = nil
-	s.ledger = microbatch.Ledger{Found: true, Epoch: s.ledger.Epoch, Batch: permit.Batch(), Offsets: c.Offsets, Plan: c.Plan, ContentHash: c.ContentHash}
+	s.ledger = microbatch.Ledger{Found: true, Epoch: s.ledger.Epoch, Batch: permit.Batch(), Offsets: c.Offsets, Watermarks: c.Watermarks, Plan: c.Plan, ContentHash: c.ContentHash}
 	s.Commits++
 	return s.compare(ctx)
 }
@@ -121,6 +121,7 @@ func (s *Sink) compare(ctx context.Context) error {
 			return err
 		}
 	}
+	s.one.SetWatermarks(s.ledger.Watermarks)
 	for _, v := range s.plan.Views {
 		d, err := s.one.Compare(ctx, v.Name, s.tables[v.Name].Rows())
 		if err != nil {
@@ -162,3 +163,14 @@ func (s *Sink) identity(name string, src microbatch.Source, seq int64) lateRow {
 	}
 	return lateRow{name, seq & (1<<microbatch.SeqPartitionShift - 1), text}
 }
+
+// Rows is how many rows a view's table has.
+func (s *Sink) Rows(view string) (n int) {
+	for _, c := range s.tables[view].Rows() {
+		n += c.N
+	}
+	return n
+}
+
+// Late is how many rows were refused for being late.
+func (s *Sink) Late() int { return len(s.late) }
