@@ -29,7 +29,8 @@ type Source interface {
 // file was truncated or rewritten, a topic expired. The message says which and what to do.
 var ErrRangeChanged = errors.New("source range changed")
 
-// Limits bound one Poll. Zero means no limit.
+// Limits bound one Poll. Zero means no limit. A record that is two rows, an update, is not cut: there may then
+// be one row more.
 type Limits struct {
 	MaxRows  int64
 	MaxBytes int64

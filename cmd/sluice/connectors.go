@@ -11,13 +11,21 @@ import (
 
 var optConnector = ddl.OptionSpec{Name: "connector", Kind: ddl.String, Required: true, Doc: "what kind of system it is"}
 
-// csvOptions are refused for other formats.
-var csvOptions = []string{"header", "delimiter", "quote", "escape", "null"}
+// formatOptions are refused for formats other than the one that each is for.
+var formatOptions = map[string][]string{
+	"csv":       {"header", "delimiter", "quote", "escape", "null"},
+	"changelog": {"encoding"},
+	"debezium":  {"timestamp_unit", "time_unit", "decimal_handling_mode"},
+}
 
 var fileOptions = []ddl.OptionSpec{
 	optConnector,
 	{Name: "path", Kind: ddl.List, Required: true, Doc: "a path, a list of paths or a glob; relative to the SQL file"},
-	{Name: "format", Kind: ddl.Enum, Enum: []string{"json", "csv", "parquet"}, Doc: "defaults to what the extension says"},
+	{Name: "format", Kind: ddl.Enum, Enum: []string{"json", "csv", "parquet", "changelog", "debezium"}, Doc: "defaults to what the extension says"},
+	{Name: "encoding", Kind: ddl.Enum, Enum: []string{"json", "csv", "parquet"}, Doc: "changelog: how it is written; defaults to what the extension says"},
+	{Name: "timestamp_unit", Kind: ddl.Enum, Enum: []string{"ms", "us", "ns"}, Default: "us", Doc: "debezium without a schema: what numbers in TIMESTAMP columns count"},
+	{Name: "time_unit", Kind: ddl.Enum, Enum: []string{"ms", "us", "ns"}, Default: "us", Doc: "debezium without a schema: what numbers in TIME columns count"},
+	{Name: "decimal_handling_mode", Kind: ddl.Enum, Enum: []string{"precise", "string", "double"}, Default: "precise", Doc: "debezium without a schema: how decimals are written"},
 	{Name: "mode", Kind: ddl.Enum, Enum: []string{"tail", "bounded"}, Doc: "tail waits for more; bounded ends; defaults to bounded with --until-end"},
 	{Name: "on_error", Kind: ddl.Enum, Enum: []string{"dead_letter", "stop"}, Default: "dead_letter", Doc: "what to do with a row that cannot be read"},
 	{Name: "identity", Kind: ddl.Enum, Enum: []string{"inode", "content"}, Default: "inode", Doc: "content accepts a restored copy of a file"},

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -77,7 +76,7 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 	switch b.connector {
 	case "file":
 		o := l.fileOptions(src, v)
-		if err := checkCSVOptions(v, o); err != nil {
+		if err := checkFormatOptions(v, o); err != nil {
 			return b, err
 		}
 		if o.Mode != "bounded" && !o.Static {
@@ -212,11 +211,18 @@ func (l *loaded) fileOptions(src planner.Source, v ddl.Values) file.Options {
 		Name: src.Name, Columns: src.Columns, BaseDir: l.BaseDir, Static: src.Table,
 		Format: v.String("format"), OnError: v.String("on_error"),
 		MaxRowBytes: v.Bytes("max_row_bytes"),
+		Encoding:    v.String("encoding"), TimestampUnit: v.String("timestamp_unit"), TimeUnit: v.String("time_unit"),
+		DecimalHandlingMode: v.String("decimal_handling_mode"),
 		CSV: file.CSVOptions{NoHeader: !v.Bool("header"), Delimiter: v.String("delimiter"), Quote: v.String("quote"),
 			Escape: v.String("escape"), NullString: v.String("null")},
 	}
 	if !src.Table {
 		o.Mode, o.Identity = v.String("mode"), v.String("identity")
+	}
+	for _, in := range l.plan.Program.Sources {
+		if in.Name == src.Name {
+			o.Changes, o.Key = in.Changes, in.Key
+		}
 	}
 	path, _ := src.Decl.With.Lookup("path")
 	o.Path = path.Value
@@ -233,21 +239,15 @@ func (l *loaded) fileOptions(src planner.Source, v ddl.Values) file.Options {
 	return o
 }
 
-// checkCSVOptions refuses options that would be ignored.
-func checkCSVOptions(v ddl.Values, o file.Options) error {
-	format := o.Format
-	if format == "" {
-		switch strings.ToLower(filepath.Ext(strings.TrimRight(o.Path, `"] `))) {
-		case ".json", ".ndjson", ".jsonl":
-			format = "json"
-		case ".parquet":
-			format = "parquet"
-		}
-	}
+// checkFormatOptions refuses options that would be ignored.
+func checkFormatOptions(v ddl.Values, o file.Options) error {
+	format, encoding := o.Formats()
 	var problems []error
-	for _, name := range csvOptions {
-		if v.Given(name) && format != "" && format != "csv" {
-			problems = append(problems, v.Errorf(name, "option %q is for csv, and the format is %s", name, format).WithHint("remove it"))
+	for _, of := range []string{"csv", "changelog", "debezium"} {
+		for _, name := range formatOptions[of] {
+			if v.Given(name) && format != "" && format != of && encoding != of {
+				problems = append(problems, v.Errorf(name, "option %q is for %s, and the format is %s", name, of, format).WithHint("remove it"))
+			}
 		}
 	}
 	return ddl.Join(problems...)

@@ -14,10 +14,10 @@ import (
 // decoder returns the decoder of the file and where its rows begin, at or after from. It is nil when the
 // header line is not there yet.
 func (sc *scan) decoder(from int64) (decode.Decoder, int64, error) {
-	if sc.s.opt.Format == "json" {
-		return sc.s.json, from, nil
+	if sc.s.opt.Encoding == "json" {
+		return sc.s.lines, from, nil
 	}
-	columns := make([]int, len(sc.s.opt.Columns))
+	columns := make([]int, len(sc.s.fields))
 	for i := range columns {
 		columns[i] = i
 	}
@@ -31,6 +31,9 @@ func (sc *scan) decoder(from int64) (decode.Decoder, int64, error) {
 			return nil, from, err
 		}
 		from = max(from, end)
+	}
+	if sc.s.opt.Format == "changelog" {
+		return decode.NewCSVChangelog(dialect, columns), from, nil
 	}
 	return decode.NewCSV(dialect, columns), from, nil
 }
@@ -77,7 +80,7 @@ func (s *Source) match(path string, names []string) ([]int, error) {
 		columns[i] = -1
 	}
 	var missing []string
-	for c, f := range s.opt.Columns {
+	for c, f := range s.fields {
 		at, err := find(names, f.Name)
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %s: %w", s.opt.Name, path, err)
@@ -85,7 +88,7 @@ func (s *Source) match(path string, names []string) ([]int, error) {
 		if at < 0 {
 			missing = append(missing, f.Name)
 		} else if columns[at] >= 0 {
-			return nil, fmt.Errorf("source %s: %s: columns %s and %s are both its %s", s.opt.Name, path, s.opt.Columns[columns[at]].Name, f.Name, names[at])
+			return nil, fmt.Errorf("source %s: %s: columns %s and %s are both its %s", s.opt.Name, path, s.fields[columns[at]].Name, f.Name, names[at])
 		} else {
 			columns[at] = c
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/sources/file/decode"
 )
 
@@ -20,9 +21,23 @@ type Options struct {
 	Columns []vector.Field
 	// Path is one path, a comma-separated or JSON list of paths, or globs (*, ?, [a-z]). Required.
 	Path string
-	// Format is "json" (one object a line), "csv" or "parquet". Defaults to what the extension says:
-	// .ndjson .jsonl .json, .csv .tsv, .parquet.
+	// Format is "json" (one object a line), "csv", "parquet", "changelog" (rows with a _weight) or "debezium"
+	// (change events). Defaults to what the extension says: .ndjson .jsonl .json, .csv .tsv, .parquet.
 	Format string
+	// Encoding is how a changelog is written: "json", "csv" or "parquet". Defaults to what the extension says.
+	// The encoding of other formats is given with them.
+	Encoding string
+	// Changes says what rows mean, and so whether they carry a weight. Defaults to Keyed with a Key, to
+	// Weighted for changelog and debezium, and else to AppendOnly.
+	Changes planner.SourceChanges
+	// Key are the columns of the primary key. Defaults to none.
+	Key []int
+	// TimestampUnit and TimeUnit are what numbers count in TIMESTAMP and TIME columns of Debezium's events
+	// without a schema: "ms", "us" or "ns". Default to "us".
+	TimestampUnit, TimeUnit string
+	// DecimalHandlingMode is Debezium's setting of that name, for events without a schema: "precise" has
+	// decimals as bytes in base64, "string" as text, "double" as numbers. Defaults to "precise".
+	DecimalHandlingMode string
 	// Mode is "tail" or "bounded"; see the package comment. Defaults to "tail".
 	Mode string
 	// Static says that the files are a table, which is read to its end once and must not change after that.
@@ -81,6 +96,21 @@ func (o Options) withDefaults() Options {
 	if strings.HasSuffix(strings.ToLower(strings.Trim(o.Path, `"] `)), ".tsv") {
 		def(&o.CSV.Delimiter, "\t")
 	}
+	switch {
+	case o.Format == "debezium":
+		def(&o.Encoding, "json")
+		def(&o.DecimalHandlingMode, "precise")
+	case o.Format == "changelog":
+		def(&o.Encoding, formatOf(o.Path))
+	default:
+		o.Encoding = o.Format
+	}
+	switch {
+	case len(o.Key) > 0:
+		o.Changes = planner.Keyed
+	case o.isChangelog():
+		o.Changes = planner.Weighted
+	}
 	def(&o.CSV.Delimiter, ",")
 	def(&o.CSV.Quote, `"`)
 	def(&o.CSV.Escape, o.CSV.Quote)
@@ -89,6 +119,15 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
+
+// Formats returns the format and how it is written, as given or guessed; "" where that cannot be told.
+func (o Options) Formats() (format, encoding string) {
+	o = o.withDefaults()
+	return o.Format, o.Encoding
+}
+
+// isChangelog reports whether the format says of rows that they were deleted.
+func (o Options) isChangelog() bool { return o.Format == "changelog" || o.Format == "debezium" }
 
 // formatOf guesses the format by the extension of the last path named.
 func formatOf(path string) string {
@@ -123,17 +162,18 @@ func (o Options) Validate() error {
 	if o.Format == "" && o.Path != "" {
 		bad("cannot tell the format of %s by its extension\nHint: add format = 'json', 'csv' or 'parquet'", o.Path)
 	} else if o.Path != "" || o.Format != "" {
-		oneOf("format", o.Format, "json", "csv", "parquet")
+		oneOf("format", o.Format, "json", "csv", "parquet", "changelog", "debezium")
 	}
 	if len(o.Columns) == 0 {
 		bad("no columns are declared")
 	}
-	errs = append(errs, decode.Check(o.Format, o.Columns)...)
+	errs = append(errs, decode.Check(o.Encoding, o.Columns)...)
 	errs = append(errs, o.checkColumns()...)
+	errs = append(errs, o.checkChanges()...)
 	if o.MaxRowBytes < 1<<10 || o.MaxRowBytes > 1<<30 {
 		bad("max_row_bytes = %d is not between 1 KiB and 1 GiB", o.MaxRowBytes)
 	}
-	if o.Format == "csv" {
+	if o.Encoding == "csv" {
 		errs = append(errs, o.CSV.check()...)
 	}
 	return errors.Join(append(errs, o.checkPath()...)...)
@@ -146,8 +186,8 @@ func (o Options) checkColumns() (errs []error) {
 			errs = append(errs, fmt.Errorf("column %s is declared twice", c.Name))
 		}
 		seen[c.Name] = true
-		if c.Name == "_seq" {
-			errs = append(errs, errors.New("column _seq is reserved\nHint: rename the column"))
+		if c.Name == "_seq" || c.Name == "_w" || c.Name == decode.WeightField {
+			errs = append(errs, fmt.Errorf("column %s is reserved\nHint: rename the column", c.Name))
 		}
 	}
 	return errs

@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/duck"
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/sources/file/decode"
 )
 
@@ -246,15 +247,23 @@ func (s *Source) parquetRows(ctx context.Context, b *decode.Builder, ordinal int
 			return from, err
 		}
 		n := int(min(int64(sc.chunk.N-sc.at), to-from))
-		next := appendChecked(b, sc.chunk, len(s.opt.Columns), sc.at, sc.at+n, from)
+		next := appendChecked(b, sc.chunk, s.width(), sc.at, sc.at+n, from)
 		from += int64(next - sc.at)
 		sc.at, sc.next = next, from
 	}
 	return from, nil
 }
 
+// width is how many columns of the query are the builder's.
+func (s *Source) width() int {
+	if s.opt.Changes == planner.AppendOnly {
+		return len(s.opt.Columns)
+	}
+	return len(s.opt.Columns) + 1
+}
+
 // appendChecked appends rows, refusing those for which the query gave a reason in the column after the
-// declared ones; the one after that is the row as text.
+// builder's; the one after that is the row as text.
 func appendChecked(b *decode.Builder, c *vector.Chunk, columns, from, to int, offset int64) int {
 	why, text := &c.Cols[columns], &c.Cols[columns+1]
 	raw := func(row int) []byte { return text.Str(row) }

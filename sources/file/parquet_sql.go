@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/planner"
+	"github.com/sluice-sql/sluice/sources/file/decode"
 )
 
 // literal writes a string as a SQL literal.
@@ -21,8 +23,8 @@ func parquetTable(path string) string {
 	return "read_parquet(" + fileLiteral(path) + ", file_row_number = true)"
 }
 
-// parquetSQL selects the declared columns of a file's rows from a row number on, in order, and then two
-// texts: why a row cannot be cast, NULL if it can, and that row.
+// parquetSQL selects the declared columns of a file's rows from a row number on, in order, the weight if rows
+// have one, and then two texts: why a row cannot be cast, NULL if it can, and that row.
 func (s *Source) parquetSQL(ctx context.Context, path string, from int64) (string, error) {
 	have, err := s.pq.meta.Describe(ctx, "SELECT * FROM "+parquetTable(s.opt.abs(path)))
 	if err != nil {
@@ -43,6 +45,23 @@ func (s *Source) parquetSQL(ctx context.Context, path string, from int64) (strin
 		reasons = append(reasons, fmt.Sprintf("CASE WHEN %s IS NOT NULL AND TRY_CAST(%s AS %s) IS NULL THEN %s || left(%s::VARCHAR, 100) || %s END",
 			col, col, typ, literal("column "+want.Name+": '"), col, literal("' is not a "+typ)))
 	}
+	for _, k := range s.opt.Key {
+		reasons = append(reasons, fmt.Sprintf("CASE WHEN %s IS NULL THEN %s END", vector.QuoteIdent(have[at[k]].Name),
+			literal("column "+s.opt.Columns[k].Name+": a column of the PRIMARY KEY is NULL")))
+	}
+	switch {
+	case s.opt.Format == "changelog":
+		f := have[at[len(s.opt.Columns)]]
+		if !isInteger(f.Type.Kind) {
+			return "", fmt.Errorf("source %s: %s: column %s is %s, not an integer", s.opt.Name, path, decode.WeightField, f.Type)
+		}
+		col := vector.QuoteIdent(f.Name)
+		items = append(items, "TRY_CAST("+col+" AS BIGINT)")
+		reasons = append(reasons, fmt.Sprintf("CASE WHEN coalesce(%s, 0) = 0 OR %s NOT BETWEEN -%d AND %d THEN %s || coalesce(%s::VARCHAR, 'NULL') || %s END",
+			col, col, decode.MaxWeight, decode.MaxWeight, literal(decode.WeightField+" is "), col, literal(", not an integer other than 0, at most 2147483647 either way")))
+	case s.opt.Changes != planner.AppendOnly:
+		items = append(items, "1::BIGINT")
+	}
 	why, text := "NULL::VARCHAR", literal("")
 	if len(reasons) > 0 {
 		why = "coalesce(" + strings.Join(reasons, ", ") + ")"
@@ -56,6 +75,15 @@ func (s *Source) parquetSQL(ctx context.Context, path string, from int64) (strin
 	}
 	return "SELECT " + strings.Join(items, ", ") + ", " + why + ", " + text +
 		" FROM " + parquetTable(s.opt.abs(path)) + " WHERE file_row_number >= " + strconv.FormatInt(from, 10), nil
+}
+
+func isInteger(k vector.Kind) bool {
+	switch k {
+	case vector.Int8, vector.Int16, vector.Int32, vector.Int64, vector.Int128,
+		vector.UInt8, vector.UInt16, vector.UInt32, vector.UInt64, vector.UInt128:
+		return true
+	}
+	return false
 }
 
 func fieldsOf(names []string) string {
@@ -78,7 +106,7 @@ func (s *Source) matchParquet(path string, have []vector.Field) ([]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := make([]int, len(s.opt.Columns))
+	at := make([]int, len(s.fields))
 	for field, c := range columns {
 		if c >= 0 {
 			at[c] = field

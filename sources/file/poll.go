@@ -43,7 +43,7 @@ func (p *poll) run(ctx context.Context) error {
 	}
 	for i := range p.marks {
 		f := p.s.list.byKey[p.marks[i].path]
-		if p.s.opt.Format == "parquet" {
+		if p.s.opt.Encoding == "parquet" {
 			if err := p.parquetNext(ctx, i, f); err != nil {
 				return err
 			}

@@ -8,18 +8,22 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/sources/file/decode"
 )
 
 // Source reads files. Only Ack and PartitionName may be called beside its other methods.
 type Source struct {
-	opt  Options
-	list *listing
+	opt Options
+	// fields are what is looked for in CSV headers and Parquet files: the columns, then _weight if rows say it.
+	fields []vector.Field
+	list   *listing
 	// checked holds, by path, the modification time at which a file that has been read was last found
 	// to be unchanged.
 	checked map[string]time.Time
@@ -31,8 +35,8 @@ type Source struct {
 	// names are the paths of the files discovered so far, in order.
 	names atomic.Pointer[[]string]
 
-	json       *decode.JSON
-	pq         *parquet // opened when first needed
+	lines      decode.Decoder // of files with an object a line
+	pq         *parquet       // opened when first needed
 	buf        []byte
 	blockBytes int
 	rowBytes   int64 // how long the rows of the last block were on average
@@ -46,9 +50,13 @@ func New(opt Options) (*Source, error) {
 		return nil, fmt.Errorf("source %s: %w", opt.withDefaults().Name, err)
 	}
 	s := &Source{opt: opt.withDefaults(), blockBytes: defaultBlockBytes, rowBytes: 256, checked: map[string]time.Time{}}
-	switch s.opt.Format {
+	s.fields = s.opt.Columns
+	if s.opt.Format == "changelog" {
+		s.fields = append(slices.Clip(s.fields), vector.Field{Name: decode.WeightField, Type: vector.Of(vector.Int64)})
+	}
+	switch s.opt.Encoding {
 	case "json":
-		s.json = decode.NewJSON(s.opt.Columns)
+		s.lines = s.opt.lineDecoder()
 	case "csv":
 		if err := s.tryHeader(); err != nil {
 			return nil, err
@@ -59,6 +67,26 @@ func New(opt Options) (*Source, error) {
 		}
 	}
 	return s, nil
+}
+
+// lineDecoder returns the decoder of NDJSON files.
+func (o Options) lineDecoder() decode.Decoder {
+	switch o.Format {
+	case "changelog":
+		return decode.NewChangelog(o.Columns)
+	case "debezium":
+		return decode.NewDebezium(o.Columns, decode.DebeziumOptions{Key: o.Key, TimestampUnit: units[o.TimestampUnit],
+			TimeUnit: units[o.TimeUnit], TextDecimals: o.DecimalHandlingMode != "precise"})
+	}
+	return decode.NewJSON(o.Columns)
+}
+
+// builder returns an empty builder of the chunks that the plan expects.
+func (s *Source) builder() *decode.Builder {
+	if s.opt.Changes == planner.AppendOnly {
+		return decode.NewBuilder(s.opt.Columns)
+	}
+	return decode.NewChangeBuilder(s.opt.Columns, s.opt.Key)
 }
 
 // Close implements microbatch.Source.
@@ -111,7 +139,7 @@ func (s *Source) pollFiles(ctx context.Context, from json.RawMessage, lim microb
 				return nil, err
 			}
 		}
-		p := &poll{s: s, b: decode.NewBuilder(s.opt.Columns), marks: marks, lim: lim}
+		p := &poll{s: s, b: s.builder(), marks: marks, lim: lim}
 		p.b.MaxRows, p.b.MaxBad = lim.MaxRows, maxBadRows
 		if err := p.run(ctx); err != nil {
 			return nil, err
@@ -128,7 +156,7 @@ func (s *Source) pollFiles(ctx context.Context, from json.RawMessage, lim microb
 func (s *Source) checkKnown(marks []mark) error {
 	for _, m := range marks {
 		f := s.list.byKey[m.path]
-		if f == nil || m.offset == 0 || s.opt.Format == "parquet" {
+		if f == nil || m.offset == 0 || s.opt.Encoding == "parquet" {
 			continue // a Parquet file is checked when it is opened
 		}
 		if err := s.checkInfo(m, f.size, f.inode); err != nil {
@@ -173,7 +201,7 @@ func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatc
 		}
 	}
 	r := &microbatch.Rows{To: to, RemainingBytes: -1, RemainingRows: -1}
-	b := decode.NewBuilder(s.opt.Columns)
+	b := s.builder()
 	for i, m := range end {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -187,7 +215,7 @@ func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatc
 		if m.offset == first {
 			continue
 		}
-		if s.opt.Format == "parquet" {
+		if s.opt.Encoding == "parquet" {
 			if err := s.readParquet(ctx, b, i, first, m, r); err != nil {
 				return nil, err
 			}

@@ -22,6 +22,9 @@ type Config struct {
 	Open func(t testing.TB) microbatch.Source
 	// Columns are the declared columns.
 	Columns []vector.Field
+	// Weighted says that rows have a weight, and Keyed that they have a key, too. A record of a weighted
+	// source may be two rows, of one _seq unless it is keyed.
+	Weighted, Keyed bool
 	// Rows and Bad are how many good and bad rows the data has; -1 if not known.
 	Rows, Bad int64
 	// Seed makes the random cuts. Defaults to a random one, which a failure prints.
@@ -127,8 +130,8 @@ func checkRows(t *testing.T, cfg Config, r *microbatch.Rows, lim microbatch.Limi
 		if c.N < 1 || c.N > vector.Size {
 			t.Errorf("a chunk has %d rows", c.N)
 		}
-		if len(c.Cols) != len(cfg.Columns)+1 {
-			t.Fatalf("a chunk has %d columns, want %d and _seq", len(c.Cols), len(cfg.Columns))
+		if want := len(cfg.Columns) + cfg.hidden(); len(c.Cols) != want {
+			t.Fatalf("a chunk has %d columns, want %d", len(c.Cols), want)
 		}
 		for i := range c.Cols {
 			want := vector.Of(vector.Int64)
@@ -140,15 +143,42 @@ func checkRows(t *testing.T, cfg Config, r *microbatch.Rows, lim microbatch.Limi
 			}
 			c.Cols[i].Check(c.N)
 		}
+		checkWeights(t, cfg, c)
 	}
 	if n != r.Count {
 		t.Errorf("Count is %d, the chunks have %d rows", r.Count, n)
 	}
-	if lim.MaxRows > 0 && n > lim.MaxRows {
+	if lim.MaxRows > 0 && n > lim.MaxRows+int64(cfg.hidden()-1) {
 		t.Errorf("Poll gave %d rows, the limit was %d", n, lim.MaxRows)
 	}
 	if r.Done && r.More {
 		t.Error("Done and More at once")
+	}
+}
+
+// hidden is how many columns follow the declared ones; the last but one row of a weighted Poll may be half a
+// record, which is then given whole.
+func (cfg Config) hidden() int {
+	if cfg.Weighted {
+		return 2
+	}
+	return 1
+}
+
+// checkWeights checks that weights are there, and that only an update's rows share a _seq.
+func checkWeights(t *testing.T, cfg Config, c *vector.Chunk) {
+	t.Helper()
+	if !cfg.Weighted {
+		return
+	}
+	w, seq := &c.Cols[len(c.Cols)-2], &c.Cols[len(c.Cols)-1]
+	for i := range c.N {
+		if w.IsNull(i) || w.I64(i) == 0 {
+			t.Fatalf("row %d has no weight", i)
+		}
+		if i > 0 && seq.I64(i) == seq.I64(i-1) && (cfg.Keyed || w.I64(i-1) != -1 || w.I64(i) != 1) {
+			t.Fatalf("rows %d and %d have the same _seq and weights %d and %d", i-1, i, w.I64(i-1), w.I64(i))
+		}
 	}
 }
 
@@ -165,7 +195,7 @@ func checkWhole(t *testing.T, cfg Config, steps []step) {
 		for _, c := range s.keep {
 			seq := &c.Cols[len(c.Cols)-1]
 			for i := range c.N {
-				if seen[seq.I64(i)] {
+				if seen[seq.I64(i)] && !(cfg.Weighted && i > 0 && seq.I64(i-1) == seq.I64(i)) {
 					t.Fatalf("_seq %d appears twice", seq.I64(i))
 				}
 				seen[seq.I64(i)] = true

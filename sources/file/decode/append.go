@@ -6,8 +6,8 @@ import (
 	"github.com/sluice-sql/sluice/internal/vector"
 )
 
-// Append adds rows [from, to) of a chunk whose first columns are the builder's; offset is that of row
-// from, and each row takes one. Rows with a NUL in a text become bad rows; -0.0 becomes 0.0. The
+// Append adds rows [from, to) of a chunk whose first columns are the builder's, the weight included; offset
+// is that of row from, and each row takes one. Rows with a NUL in a text become bad rows; -0.0 becomes 0.0. The
 // builder keeps src alive instead of copying its texts.
 //
 // It stops early when the builder is full, and returns the row after the last one used.

@@ -24,7 +24,7 @@ type Bad struct {
 	Raw    []byte
 }
 
-// A Builder collects decoded rows into chunks of the declared columns and _seq.
+// A Builder collects decoded rows into chunks of the declared columns, _w if rows have weights, and _seq.
 type Builder struct {
 	// MaxRows bounds rows and bad rows together, 0 for no bound. Once reached, Full is true.
 	MaxRows int64
@@ -33,15 +33,17 @@ type Builder struct {
 	// Bad holds the rows refused so far.
 	Bad []Bad
 
-	cols   []*column
-	seq    []byte
-	row    int // rows in the open chunk
-	cap    int
-	first  bool
-	nested bool
-	chunks []*vector.Chunk
-	rows   int64
-	seqTop int64 // partition ordinal, shifted
+	cols    []*column // the declared ones, then the weight
+	weights *column   // the last of cols, nil when rows have no weight
+	key     []int     // columns that must not be NULL
+	seq     []byte
+	row     int // rows in the open chunk
+	cap     int
+	first   bool
+	nested  bool
+	chunks  []*vector.Chunk
+	rows    int64
+	seqTop  int64 // partition ordinal, shifted
 
 	arena   *vector.Arena
 	block   []byte
@@ -61,6 +63,17 @@ func NewBuilder(fields []vector.Field) *Builder {
 	return b
 }
 
+// NewChangeBuilder returns an empty builder for rows with weights. The columns of the primary key, if there
+// is one, must not be NULL.
+func NewChangeBuilder(fields []vector.Field, key []int) *Builder {
+	b := NewBuilder(fields)
+	b.weights = newColumn(WeightField, vector.Of(vector.Int64))
+	b.weights.class = classWeight
+	b.cols = append(b.cols, b.weights)
+	b.key = key
+	return b
+}
+
 // Partition sets what the rows that follow belong to; seqBase is vector order's high part, the _seq of
 // offset 0.
 func (b *Builder) Partition(seqBase int64) { b.seqTop = seqBase }
@@ -74,8 +87,11 @@ func (b *Builder) Full() bool {
 }
 
 // begin makes room for one more row.
-func (b *Builder) begin() {
-	if b.row < b.cap {
+func (b *Builder) begin() { b.reserve(1) }
+
+// reserve makes room for n more rows, one or two, that will be in the same chunk.
+func (b *Builder) reserve(n int) {
+	if b.row+n <= b.cap {
 		if b.nested {
 			b.mark()
 		}
@@ -107,7 +123,25 @@ func (b *Builder) mark() {
 	}
 }
 
-// commit accepts the row just written.
+// insert accepts the row just written as an insert.
+func (b *Builder) insert(offset int64) {
+	if b.weights != nil {
+		b.weights.put64(b.row, 1)
+	}
+	b.commit(offset)
+}
+
+// nullKey returns why a row's key will not do, or "".
+func (b *Builder) nullKey(row int) string {
+	for _, k := range b.key {
+		if b.cols[k].isNull(row) {
+			return "column " + b.cols[k].name + ": a column of the PRIMARY KEY is NULL or missing"
+		}
+	}
+	return ""
+}
+
+// commit accepts the row just written, its weight too.
 func (b *Builder) commit(offset int64) {
 	binary.LittleEndian.PutUint64(b.seq[b.row*8:], uint64(b.seqTop|offset))
 	b.row++
@@ -116,10 +150,20 @@ func (b *Builder) commit(offset int64) {
 
 // reject takes back the row being written and records why.
 func (b *Builder) reject(offset int64, reason string, raw []byte) {
-	for _, c := range b.cols {
-		c.undo(b.row)
-	}
+	b.rejectRows(1, offset, reason, raw)
+}
+
+// rejectRows takes back what was written since reserve(n) and records why.
+func (b *Builder) rejectRows(n int, offset int64, reason string, raw []byte) {
+	b.undo(b.row, b.row+n)
 	b.AddBad(offset, reason, raw)
+}
+
+// undo takes back rows.
+func (b *Builder) undo(from, to int) {
+	for _, c := range b.cols {
+		c.undoRange(from, to)
+	}
 }
 
 // AddBad records a row that was refused before it could be decoded.

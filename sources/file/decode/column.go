@@ -14,6 +14,7 @@ type column struct {
 	name  string
 	typ   vector.Type
 	class class
+	code  code // how a change event writes the value, if not as JSON
 	width int
 	data  []byte
 	valid []uint64
@@ -59,6 +60,7 @@ const (
 	classStamp
 	classInteger
 	classNested
+	classWeight
 )
 
 func classOf(k vector.Kind) class {
@@ -141,6 +143,39 @@ func (c *column) setNull(row int) {
 	}
 }
 
+func (c *column) isNull(row int) bool {
+	return c.valid != nil && c.valid[row>>6]&(1<<(uint(row)&63)) == 0
+}
+
+// equalRows compares two rows of a column that is not nested.
+func (c *column) equalRows(i, j int) bool {
+	v := vector.Vector{Type: c.typ, Data: c.data, Valid: c.valid}
+	return vector.EqualValue(&v, i, &v, j)
+}
+
+// unavailable reports whether the text in a row, or the only one in a list or map, is Debezium's word for a
+// value that it does not have.
+func (c *column) unavailable(row int) bool {
+	switch c.typ.Kind {
+	case vector.Varchar, vector.Blob:
+		if n := binary.LittleEndian.Uint32(c.data[row*16:]); n != uint32(len(unavailable)) && n != uint32(len(unavailableBytes)) {
+			return false
+		}
+		v := vector.Vector{Type: c.typ, Data: c.data}
+		s := string(v.Str(row))
+		return s == unavailable || s == unavailableBytes
+	case vector.List:
+		v := vector.Vector{Type: c.typ, Data: c.data}
+		offset, n := v.Entry(row)
+		return n == 1 && c.kids[0].unavailable(offset)
+	case vector.Map:
+		v := vector.Vector{Type: c.typ, Data: c.data}
+		offset, n := v.Entry(row)
+		return n == 1 && c.kids[0].kids[0].unavailable(offset)
+	}
+	return false
+}
+
 // setMark remembers where the children of a row begin.
 func (c *column) setMark() {
 	switch c.typ.Kind {
@@ -154,13 +189,9 @@ func (c *column) setMark() {
 	}
 }
 
-// undo makes row as if it had never been written.
+// undoRange makes rows as if they had never been written, and forgets the children since the mark.
 //
 // Invariant: rows past the last committed one are valid and zero, because setters only clear bits.
-func (c *column) undo(row int) {
-	c.undoRange(row, row+1)
-}
-
 func (c *column) undoRange(from, to int) {
 	if c.valid != nil {
 		for r := from; r < to; r++ {

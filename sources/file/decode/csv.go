@@ -24,6 +24,7 @@ type CSVDialect struct {
 type CSV struct {
 	d       CSVDialect
 	columns []int // the column of each field of the file, -1 for none
+	weighs  bool  // one of the fields is the weight
 
 	cols    []*column
 	b       *Builder
@@ -37,6 +38,11 @@ var _ Decoder = (*CSV)(nil)
 
 // NewCSV returns a decoder of files whose fields go to the given columns, -1 for a field nobody declared.
 func NewCSV(d CSVDialect, columns []int) *CSV { return &CSV{d: d, columns: columns} }
+
+// NewCSVChangelog is NewCSV for files with a field for the weight: its column is the one after the declared.
+func NewCSVChangelog(d CSVDialect, columns []int) *CSV {
+	return &CSV{d: d, columns: columns, weighs: true}
+}
 
 // A cell is one field of a record: buf[start:end], without its quotes.
 type cell struct {
@@ -66,8 +72,10 @@ func (d *CSV) Decode(blk *Block, b *Builder) (used int, shared bool) {
 			p = d.stray(blk, p)
 			continue
 		}
-		if ok {
+		if ok && d.weighs {
 			b.commit(blk.Base + int64(p))
+		} else if ok {
+			b.insert(blk.Base + int64(p))
 		} else {
 			b.reject(blk.Base+int64(p), d.reason, bytes.TrimSuffix(d.buf[p:next-1], []byte{'\r'}))
 		}
@@ -125,7 +133,10 @@ func (d *CSV) record(p, n int) (next int, ok bool) {
 				d.reason = fmt.Sprintf("expected %d fields, found %d", len(d.columns), i+1)
 				ok = false
 			}
-			return q + 1, ok
+			if ok {
+				d.reason = d.b.nullKey(row)
+			}
+			return q + 1, ok && d.reason == ""
 		}
 		p = q + 1
 	}
@@ -216,6 +227,10 @@ func (d *CSV) afterQuote(p int) int {
 // put converts a field to a column's type.
 func (d *CSV) put(c *column, row int, f cell) bool {
 	s := d.buf[f.start:f.end]
+	if c.class == classWeight {
+		d.reason = c.putWeight(row, s)
+		return d.reason == ""
+	}
 	if !f.quoted && len(s) == len(d.d.Null) && string(s) == d.d.Null {
 		c.setNull(row)
 		return true

@@ -17,8 +17,10 @@ const maxDepth = 10_000
 // values, so the decoder remembers the bytes between the values of an earlier row (`{"auction":`,
 // `,"bidder":` …) and compares instead of parsing. A row that differs costs a lookup per key.
 type JSON struct {
-	cols  []*column
-	index map[string]int
+	cols   []*column
+	index  map[string]int
+	weight int    // the index of _weight, -1 if rows have no such key
+	only   []bool // the columns to decode, nil for all
 
 	shape   []member
 	at      []int // where a column's key stands in shape, -1 if it does not
@@ -33,6 +35,7 @@ type JSON struct {
 	buf     []byte
 	reason  string
 	scratch []byte
+	decoded []byte // of base64
 	clock   stampCache
 }
 
@@ -44,53 +47,89 @@ type member struct {
 
 var _ Decoder = (*JSON)(nil)
 
-// NewJSON returns a decoder for the columns. It works with any Builder of the same columns.
+// NewJSON returns a decoder for the columns. It works with any Builder of the same columns; rows are inserts.
 func NewJSON(fields []vector.Field) *JSON {
-	d := &JSON{index: make(map[string]int, len(fields)), seen: make([]uint32, len(fields)), learn: true}
-	for i, f := range fields {
-		d.index[f.Name] = i
-		d.at = append(d.at, -1)
+	d := &JSON{index: make(map[string]int, len(fields)), weight: -1, learn: true}
+	for _, f := range fields {
+		d.add(f.Name)
 	}
 	return d
 }
 
+// NewChangelog returns a decoder of rows that say their weight under the key _weight.
+func NewChangelog(fields []vector.Field) *JSON {
+	d := NewJSON(fields)
+	d.weight = len(fields)
+	d.add(WeightField)
+	return d
+}
+
+// add gives the next column its key.
+func (d *JSON) add(key string) {
+	d.index[key] = len(d.at)
+	d.at = append(d.at, -1)
+	d.seen = append(d.seen, 0)
+}
+
 // Decode implements Decoder.
 func (d *JSON) Decode(blk *Block, b *Builder) (used int, shared bool) {
-	d.b, d.cols, d.buf = b, b.cols, blk.Buf
-	b.open(blk.Buf)
+	d.start(blk, b)
 	p, stop := 0, blk.stop()
 	for p < stop && !b.Full() {
-		if d.buf[p] != '{' {
-			if q := d.blank(p); d.buf[q] == '\n' {
-				p = q + 1
-				continue
-			}
+		if q := d.blankLine(p); q > 0 {
+			p = q
+			continue
 		}
 		b.begin()
 		next := d.row(p)
-		if next < 0 || blk.tooLong(next-1-p) {
-			p = d.reject(blk, p)
+		switch {
+		case next < 0 || blk.tooLong(next-1-p):
+			p = d.reject(blk, p, 1)
 			continue
+		case d.weight >= 0:
+			b.commit(blk.Base + int64(p))
+		default:
+			b.insert(blk.Base + int64(p))
 		}
-		b.commit(blk.Base + int64(p))
 		p = next
 	}
-	shared = b.closeBlock()
-	d.b, d.cols, d.buf = nil, nil, nil
-	return p, shared
+	return p, d.finish()
 }
 
-// reject records the row at p as bad and returns the start of the next one.
+// start takes up a block.
+func (d *JSON) start(blk *Block, b *Builder) {
+	d.b, d.cols, d.buf = b, b.cols[:len(d.at)], blk.Buf
+	b.open(blk.Buf)
+}
+
+// finish lets go of the block and reports whether the chunks refer to it.
+func (d *JSON) finish() (shared bool) {
+	shared = d.b.closeBlock()
+	d.b, d.cols, d.buf = nil, nil, nil
+	return shared
+}
+
+// blankLine returns the start of the line after an empty one at p, 0 if the one at p is not empty.
+func (d *JSON) blankLine(p int) int {
+	if d.buf[p] != '{' {
+		if q := d.blank(p); d.buf[q] == '\n' {
+			return q + 1
+		}
+	}
+	return 0
+}
+
+// reject records the line at p as bad, with the rows reserved for it, and returns the start of the next one.
 //
 // Why: which of two things wrong with a row is reported must not depend on how the file was cut into
 // blocks, so its length is looked at first.
-func (d *JSON) reject(blk *Block, p int) (next int) {
+func (d *JSON) reject(blk *Block, p, rows int) (next int) {
 	end := p + bytes.IndexByte(d.buf[p:blk.N], '\n')
 	raw := bytes.TrimSuffix(d.buf[p:end], []byte{'\r'})
 	if blk.tooLong(end - p) {
 		d.reason, raw = TooLong(blk.MaxRow), d.buf[p:end]
 	}
-	d.b.reject(blk.Base+int64(p), d.reason, raw)
+	d.b.rejectRows(rows, blk.Base+int64(p), d.reason, raw)
 	return end + 1
 }
 
@@ -110,15 +149,31 @@ func (d *JSON) fail(format string, args ...any) int {
 
 // row decodes the line at p and returns the start of the next one, or -1.
 func (d *JSON) row(p int) int {
+	p = d.blank(p)
+	if d.buf[p] != '{' {
+		p = d.nullRow(p)
+	} else {
+		p = d.object(d.b.row, p)
+	}
+	if p < 0 {
+		return -1
+	}
+	if d.weight >= 0 && d.cols[d.weight].isNull(d.b.row) {
+		return d.fail("the row has no %s: write 1 to insert it, -1 to delete it", WeightField)
+	}
+	if why := d.b.nullKey(d.b.row); why != "" {
+		return d.fail("%s", why)
+	}
+	return d.lineEnd(p)
+}
+
+// object decodes the object at p into a row and returns the byte after it, or -1.
+func (d *JSON) object(row, p int) int {
 	if d.gen++; d.gen == 0 {
 		clear(d.seen)
 		d.gen = 1
 	}
-	p = d.blank(p)
-	if d.buf[p] != '{' {
-		return d.nullRow(p)
-	}
-	row, left, missed := d.b.row, len(d.cols), false
+	left, missed := len(d.cols), false
 	d.learned = d.learned[:0]
 	for i, opening := 0, true; ; opening = false {
 		col, before := 0, p
@@ -143,7 +198,7 @@ func (d *JSON) row(p int) int {
 		if d.learn {
 			d.learned = append(d.learned, member{string(d.buf[before:p]), col})
 		}
-		if col < 0 {
+		if col < 0 || d.only != nil && !d.only[col] {
 			if p = d.skip(p, 0); p < 0 {
 				return -1
 			}
@@ -161,7 +216,7 @@ func (d *JSON) row(p int) int {
 	}
 	if left > 0 {
 		for i, c := range d.cols {
-			if d.seen[i] != d.gen {
+			if d.seen[i] != d.gen && (d.only == nil || d.only[i]) {
 				c.setNull(row)
 			}
 		}
@@ -169,7 +224,7 @@ func (d *JSON) row(p int) int {
 	if missed || d.learn {
 		d.relearn()
 	}
-	return d.lineEnd(p)
+	return p
 }
 
 // match reports whether the bytes at p are the token.
@@ -209,7 +264,7 @@ func (d *JSON) nullRow(p int) int {
 	for _, c := range d.cols {
 		c.setNull(d.b.row)
 	}
-	return d.lineEnd(p + 4)
+	return p + 4
 }
 
 func (d *JSON) lineEnd(p int) int {

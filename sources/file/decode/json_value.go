@@ -168,6 +168,17 @@ func (s *stampCache) learn(text []byte, ym uint64, dd uint16) bool {
 
 // slow decodes any value into a column of any type.
 func (d *JSON) slow(c *column, row, p, depth int) int {
+	switch {
+	case c.class == classWeight:
+		return d.weightValue(c, row, p)
+	case c.code.kind != asJSON:
+		return d.coded(c, row, p, depth)
+	}
+	return d.plain(c, row, p, depth)
+}
+
+// plain decodes a value that stands for itself.
+func (d *JSON) plain(c *column, row, p, depth int) int {
 	switch ch := d.buf[p]; {
 	case ch == '"':
 		return d.stringValue(c, row, p)
