@@ -41,7 +41,7 @@ func (p *Pipeline) execute(ctx context.Context, b *batch) error {
 	var late int64
 	for _, src := range p.inputs {
 		rows := b.rows[src.decl.Name]
-		kept, lateRows := src.dropLate(rows.Chunks)
+		kept, lateRows := src.dropLate(FillBatchTime(&src.decl, rows.Chunks, b.planned.At))
 		in[src.decl.Name] = kept
 		late += int64(len(lateRows))
 		b.deadLetters = append(b.deadLetters, badRows(src.decl.Name, rows.Bad)...)
@@ -177,7 +177,7 @@ func (p *Pipeline) done(ctx context.Context, b *batch) error {
 func (p *Pipeline) commitInfo(b *batch) CommitInfo {
 	c := b.prepared.Counts
 	return CommitInfo{
-		Offsets: b.offsets, Watermark: b.watermark, Watermarks: b.prepared.Watermarks, Plan: p.program.Fingerprint, ContentHash: b.permit.ContentHash(),
+		Offsets: b.offsets, Watermark: b.watermark, Watermarks: b.prepared.Watermarks, KeepBatchTime: p.hasBatchTime(), Plan: p.program.Fingerprint, ContentHash: b.permit.ContentHash(),
 		RowsIn: c.RowsIn, RowsLate: c.RowsLate, RowsBad: c.RowsBad, RowsOut: c.RowsOut,
 		PlannedAt: b.planned.At, ReadFor: b.readFor, ExecuteFor: b.executeFor, StageFor: b.stageFor, PrepareFor: b.prepareFor,
 	}

@@ -211,6 +211,9 @@ func (p *planning) source(st *ddl.Source) error {
 		defs = append(defs, quoteIdent(c.Name)+" "+c.Type.String())
 	}
 	in := &SourceInput{Name: src.Name, Columns: src.Columns, EventTime: -1, Changes: sourceChanges(st), Key: primaryKey(st, src.Columns)}
+	if err := p.metadataColumns(st, in); err != nil {
+		return err
+	}
 	table, hidden := quoteIdent(src.Name), ""
 	if in.HasWeight() {
 		hidden = "1::BIGINT AS _w, "

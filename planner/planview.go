@@ -178,7 +178,7 @@ func (p *planning) repeatableIn(t ddl.Text, doc []byte, query string, offset int
 		span = p.file.SpanIn(t, at-offset)
 	}
 	return p.file.Errorf(span, "%s calls %s(), whose result a replay of the batch could not repeat", what, strings.Join(bad, "(), ")).
-		WithHint("use a column of the source instead, such as its event time")
+		WithHint("%s", insteadOf(bad[0]))
 }
 
 // callIn finds where a query calls a function, -1 if it does not itself or cannot be told. The view's own

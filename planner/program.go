@@ -51,6 +51,9 @@ type SourceInput struct {
 	Lateness time.Duration `json:",omitempty"`
 	// MaxFuture is how far after the batch's time a row may be and still move the watermark; 0: any.
 	MaxFuture time.Duration `json:",omitempty"`
+	// BatchTime holds the indexes of the columns that the engine fills with the batch's time; the source's
+	// rows lack them.
+	BatchTime []int `json:",omitempty"`
 	// IdleTimeout is how long the source may deliver nothing and still hold others back; 0: forever. It is
 	// no part of what the program computes: what comes of it is in the log.
 	IdleTimeout time.Duration `json:"-"`

@@ -208,7 +208,7 @@ func checkConnector(with ddl.Options, what string, known []string, specs map[str
 
 func (l *loaded) fileOptions(src planner.Source, v ddl.Values) file.Options {
 	o := file.Options{
-		Name: src.Name, Columns: src.Columns, BaseDir: l.BaseDir, Static: src.Table,
+		Name: src.Name, Columns: src.ReadColumns(), BaseDir: l.BaseDir, Static: src.Table,
 		Format: v.String("format"), OnError: v.String("on_error"),
 		MaxRowBytes: v.Bytes("max_row_bytes"),
 		Encoding:    v.String("encoding"), TimestampUnit: v.String("timestamp_unit"), TimeUnit: v.String("time_unit"),
@@ -255,7 +255,7 @@ func checkFormatOptions(v ddl.Values, o file.Options) error {
 
 func nexmarkOptionsOf(src planner.Source, v ddl.Values) (nexmark.Options, error) {
 	o := nexmark.Options{
-		Name: src.Name, Columns: src.Columns, Type: v.String("type"), Seed: uint64(v.Int("seed")), Events: v.Int("events"),
+		Name: src.Name, Columns: src.ReadColumns(), Type: v.String("type"), Seed: uint64(v.Int("seed")), Events: v.Int("events"),
 		Rate: float64(v.Int("rate")), EventRate: v.Int("event_rate"),
 		HotAuctionRatio: v.Int("hot_auction_ratio"), HotSellersRatio: v.Int("hot_sellers_ratio"), HotBiddersRatio: v.Int("hot_bidders_ratio"),
 		InFlightAuctions: v.Int("in_flight_auctions"), ActivePeople: v.Int("active_people"),

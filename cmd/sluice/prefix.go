@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/internal/oracle"
@@ -12,6 +13,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/sinks/postgres"
 )
 
 // A prefix reads the input that a ledger row names again, for a one-shot answer.
@@ -22,6 +24,8 @@ type prefix struct {
 	steps  map[string][]checkpointlog.SourceRange
 	report *verifyReport
 	line   *term.Progress
+	// times are the batches' times, for sources with a batch_time column.
+	times []postgres.BatchTime
 }
 
 // logSteps lists the ranges that the logged batches read, by source. They only cut the reading into pieces
@@ -67,7 +71,13 @@ func (p *prefix) load(ctx context.Context, offsets json.RawMessage) (err error) 
 		if !ok {
 			continue // nothing was read of it
 		}
-		for _, c := range cuts(p.steps[b.Name], end) {
+		pieces := cuts(p.steps[b.Name], end)
+		if len(p.one.Input(b.Name).BatchTime) > 0 {
+			if pieces, err = p.batches(b.Name, end); err != nil {
+				return err
+			}
+		}
+		for _, c := range pieces {
 			if err := p.step(ctx, b.Name, sources[b.Name], c); err != nil {
 				return fmt.Errorf("read source %q again: %w", b.Name, err)
 			}
@@ -76,8 +86,30 @@ func (p *prefix) load(ctx context.Context, offsets json.RawMessage) (err error) 
 	return nil
 }
 
-// A cut is a piece of a source's prefix.
-type cut struct{ from, to json.RawMessage }
+// A cut is a piece of a source's prefix; at is the time of the batch that read it, where it matters.
+type cut struct {
+	from, to json.RawMessage
+	at       time.Time
+}
+
+// batches divides (nil, end] as the batches did, each with its time.
+func (p *prefix) batches(source string, end json.RawMessage) ([]cut, error) {
+	var out []cut
+	var at json.RawMessage
+	for _, b := range p.times {
+		var offsets map[string]json.RawMessage
+		if err := json.Unmarshal(b.Offsets, &offsets); err != nil {
+			return nil, fmt.Errorf("read the batch times: %w", err)
+		}
+		out = append(out, cut{at, offsets[source], b.At})
+		at = offsets[source]
+	}
+	if !sameJSON(at, end) {
+		return nil, fmt.Errorf("the times of the batches in sluice.batch_time do not lead up to the ledger's offsets of source %q\n"+
+			"hint: was the table changed by hand?", source)
+	}
+	return out, nil
+}
 
 // cuts divides (nil, end] at the offsets of the logged batches. Without a log, or where it is not the
 // ledger's, everything is one piece.
@@ -90,14 +122,14 @@ func cuts(steps []checkpointlog.SourceRange, end json.RawMessage) []cut {
 		}
 		if len(out) == 0 && !isNull(s.From) {
 			// The log's beginning was deleted after a snapshot.
-			out = append(out, cut{nil, s.From})
+			out = append(out, cut{to: s.From})
 		}
-		out = append(out, cut{s.From, s.To})
+		out = append(out, cut{from: s.From, to: s.To})
 		if at = s.To; sameJSON(at, end) {
 			return out
 		}
 	}
-	return []cut{{nil, end}}
+	return []cut{{to: end}}
 }
 
 func isNull(doc json.RawMessage) bool { return len(doc) == 0 || string(doc) == "null" }
@@ -142,7 +174,7 @@ func (p *prefix) step(ctx context.Context, name string, source microbatch.Source
 	for _, chunk := range rows.Chunks {
 		accepted = append(accepted, p.accepted(name, source, chunk))
 	}
-	return p.one.Load(ctx, name, accepted)
+	return p.one.Load(ctx, name, microbatch.FillBatchTime(p.one.Input(name), accepted, c.at))
 }
 
 // accepted drops the rows that are among the dead letters.

@@ -22,7 +22,7 @@ func (o *queryOptions) read(ctx context.Context, l *loaded, one *oracle.OneShot)
 	defer func() { err = errors.Join(err, closeSources(sources)) }()
 	line := term.NewProgress(o.streams.Err)
 	defer line.Done()
-	r := &queryReader{one: one, limits: microbatch.Limits{MaxRows: l.settings.Int(ddl.MaxBatchRows), MaxBytes: l.settings.Bytes(ddl.MaxBatchBytes)},
+	r := &queryReader{one: one, at: time.Now(), limits: microbatch.Limits{MaxRows: l.settings.Int(ddl.MaxBatchRows), MaxBytes: l.settings.Bytes(ddl.MaxBatchBytes)},
 		read: func(rows int64) {
 			if n += rows; o.streams.Err.IsTTY() {
 				line.Update(term.Snapshot{Phase: "reading", Rows: n})
@@ -44,6 +44,7 @@ func (o *queryOptions) read(ctx context.Context, l *loaded, one *oracle.OneShot)
 // A queryReader loads sources in steps that fit in memory.
 type queryReader struct {
 	one    *oracle.OneShot
+	at     time.Time // what batch_time columns hold
 	limits microbatch.Limits
 	read   func(rows int64)
 }
@@ -62,7 +63,7 @@ func (r *queryReader) drain(ctx context.Context, name string, source microbatch.
 		if step, err = source.Poll(ctx, step.To, r.limits); err != nil {
 			return bad, err
 		}
-		if err := r.one.Load(ctx, name, step.Chunks); err != nil {
+		if err := r.one.Load(ctx, name, microbatch.FillBatchTime(r.one.Input(name), step.Chunks, r.at)); err != nil {
 			return bad, err
 		}
 		bad.add(step.Bad)

@@ -162,7 +162,7 @@ func (o *verifyOptions) verify(ctx context.Context, arg string) (_ *verifyReport
 	}
 	defer func() { err = errors.Join(err, one.Close()) }()
 	one.SetWatermarks(shown.ledger.Watermarks)
-	p := &prefix{l: l, one: one, late: shown.late, report: r, steps: logSteps(dir.logDir()), line: line}
+	p := &prefix{l: l, one: one, late: shown.late, times: shown.times, report: r, steps: logSteps(dir.logDir()), line: line}
 	if err := p.load(ctx, shown.ledger.Offsets); err != nil {
 		return nil, err
 	}
@@ -199,6 +199,7 @@ type shownTables struct {
 	outputs []planner.Output
 	rows    [][]*vector.Chunk // by output, without weights
 	late    map[lateRow]bool
+	times   []postgres.BatchTime // of pipelines with a batch_time column
 }
 
 // lateRow identifies a dead letter.
@@ -225,6 +226,11 @@ func readTables(ctx context.Context, l *loaded, db *database) (_ *shownTables, e
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the tables: %w", err)
+	}
+	if slices.ContainsFunc(l.plan.Program.Sources, func(s planner.SourceInput) bool { return len(s.BatchTime) > 0 }) {
+		if t.times, err = sink.ReadBatchTimes(ctx, l.Name, t.ledger.Batch); err != nil {
+			return nil, err
+		}
 	}
 	return t, t.readLate(ctx, l.Name, db.url)
 }

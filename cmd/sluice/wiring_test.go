@@ -97,13 +97,13 @@ func TestCuts(t *testing.T) {
 		end   string
 		want  []cut
 	}{
-		{"no log", nil, "3", []cut{{nil, raw("3")}}},
-		{"whole log", []checkpointlog.SourceRange{step("null", "1"), step("1", "3")}, "3", []cut{{raw("null"), raw("1")}, {raw("1"), raw("3")}}},
-		{"log goes further", []checkpointlog.SourceRange{step("null", "1"), step("1", "3")}, "1", []cut{{raw("null"), raw("1")}}},
-		{"beginning deleted", []checkpointlog.SourceRange{step("2", "3")}, "3", []cut{{nil, raw("2")}, {raw("2"), raw("3")}}},
-		{"gap", []checkpointlog.SourceRange{step("null", "1"), step("2", "3")}, "3", []cut{{nil, raw("3")}}},
-		{"another log", []checkpointlog.SourceRange{step("null", "1")}, "9", []cut{{nil, raw("9")}}},
-		{"jsonb", []checkpointlog.SourceRange{step("null", `{"b":1,"a":[2]}`)}, `{"a": [2], "b": 1}`, []cut{{raw("null"), raw(`{"b":1,"a":[2]}`)}}},
+		{"no log", nil, "3", []cut{{to: raw("3")}}},
+		{"whole log", []checkpointlog.SourceRange{step("null", "1"), step("1", "3")}, "3", []cut{{from: raw("null"), to: raw("1")}, {from: raw("1"), to: raw("3")}}},
+		{"log goes further", []checkpointlog.SourceRange{step("null", "1"), step("1", "3")}, "1", []cut{{from: raw("null"), to: raw("1")}}},
+		{"beginning deleted", []checkpointlog.SourceRange{step("2", "3")}, "3", []cut{{to: raw("2")}, {from: raw("2"), to: raw("3")}}},
+		{"gap", []checkpointlog.SourceRange{step("null", "1"), step("2", "3")}, "3", []cut{{to: raw("3")}}},
+		{"another log", []checkpointlog.SourceRange{step("null", "1")}, "9", []cut{{to: raw("9")}}},
+		{"jsonb", []checkpointlog.SourceRange{step("null", `{"b":1,"a":[2]}`)}, `{"a": [2], "b": 1}`, []cut{{from: raw("null"), to: raw(`{"b":1,"a":[2]}`)}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := cuts(c.steps, raw(c.end))

@@ -63,7 +63,7 @@ func New(ctx context.Context, plan *planner.Pipeline, o duck.Options) (_ *OneSho
 // addSource makes the table of all of a source's rows, with the hidden columns, and the view of the relation
 // that they make.
 func (s *OneShot) addSource(ctx context.Context, src planner.Source) (err error) {
-	decl := s.decl(src.Name)
+	decl := s.Input(src.Name)
 	cols := decl.Fields()
 	if s.inputs[src.Name], err = s.conn.RegisterInput("in_"+src.Name, cols); err != nil {
 		return fmt.Errorf("register source %q: %w", src.Name, err)
@@ -84,8 +84,8 @@ func (s *OneShot) addSource(ctx context.Context, src planner.Source) (err error)
 	return nil
 }
 
-// decl is what the program knows of a source.
-func (s *OneShot) decl(name string) *planner.SourceInput {
+// Input is what the program knows of a source.
+func (s *OneShot) Input(name string) *planner.SourceInput {
 	for i := range s.plan.Program.Sources {
 		if s.plan.Program.Sources[i].Name == name {
 			return &s.plan.Program.Sources[i]
@@ -103,7 +103,7 @@ func (s *OneShot) Close() error {
 	return errors.Join(append(errs, s.db.Close())...)
 }
 
-// Load appends a source's rows: the columns that a batch has.
+// Load appends a source's rows: the columns that a batch has, metadata included.
 func (s *OneShot) Load(ctx context.Context, source string, chunks []*vector.Chunk) error {
 	in, ok := s.inputs[source]
 	if !ok {

@@ -29,7 +29,11 @@ func (p *parser) columns(what string, name Ident) columnList {
 			p.fail(p.errorf(t, "%s constraints are not supported", strings.ToUpper(t.text)).
 				WithHint("the only constraint is PRIMARY KEY (column, …) NOT ENFORCED"))
 		default:
-			list.columns = append(list.columns, p.column())
+			c := p.column()
+			if c.Metadata != "" && what != "source" {
+				p.fail(p.file.Errorf(c.MetadataSpan, "column %s: METADATA is for sources, and this is a %s", quote(c.Name.Name), what))
+			}
+			list.columns = append(list.columns, c)
 		}
 		p.separator(open)
 	}
@@ -61,10 +65,38 @@ func (p *parser) column() Column {
 			WithHint("write the type after the name: %s VARCHAR", name.Name))
 	}
 	toks := p.toks[p.pos:end]
+	c := Column{Name: name}
+	toks = p.metadata(&c, toks)
 	p.checkType(name, toks)
 	p.pos = end
-	typ := p.text(toks)
-	return Column{Name: name, Type: typ, Span: Span{name.Start, typ.End}}
+	c.Type = p.text(toks)
+	c.Span = Span{name.Start, max(c.Type.End, c.MetadataSpan.End)}
+	return c
+}
+
+// metadata reads METADATA FROM 'key' at the end of a column and returns the tokens before it. Which keys
+// there are is for the planner to say.
+func (p *parser) metadata(c *Column, toks []token) []token {
+	depth := 0
+	at := slices.IndexFunc(toks, func(t token) bool {
+		switch t.text {
+		case "(", "[":
+			depth++
+		case ")", "]":
+			depth--
+		}
+		return depth == 0 && isWord(t, "metadata")
+	})
+	if at < 1 {
+		return toks
+	}
+	rest := toks[at:]
+	if len(rest) != 3 || !isWord(rest[1], "from") || rest[2].kind != stringToken {
+		p.fail(p.errorf(rest[0], "column %s: METADATA must be followed by FROM and a key", quote(c.Name.Name)).
+			WithHint("write %s TIMESTAMP METADATA FROM 'batch_time'", c.Name.Name))
+	}
+	c.Metadata, c.MetadataSpan = rest[2].value, rest[2].Span
+	return toks[:at]
 }
 
 // checkType refuses what follows a type, and finds forgotten commas. Whether the type exists is for DuckDB
@@ -85,7 +117,7 @@ func (p *parser) checkType(name Ident, toks []token) {
 			continue
 		}
 		switch {
-		case isWord(t, "not", "null", "default", "primary", "unique", "check", "references", "generated", "collate", "comment", "metadata", "as", "constraint"):
+		case isWord(t, "not", "null", "default", "primary", "unique", "check", "references", "generated", "collate", "comment", "as", "constraint"):
 			e := p.errorf(t, "column %s: %s is not supported here", quote(name.Name), constraintName(t)).
 				WithHint("a column is a name and a type; filter and compute in a view over the source")
 			if isWord(t, "primary") {

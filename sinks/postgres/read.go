@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -271,4 +272,30 @@ func (d *decoder) end() error {
 		return d.flush()
 	}
 	return nil
+}
+
+// BatchTime is when a batch was planned, and how far it read.
+type BatchTime struct {
+	At      time.Time
+	Offsets json.RawMessage
+}
+
+// ReadBatchTimes lists the batches of a pipeline with a batch_time column, up to one, in order.
+func (s *Sink) ReadBatchTimes(ctx context.Context, pipeline string, upTo int64) ([]BatchTime, error) {
+	ses, err := s.connectWaiting(ctx, pipeline, "read")
+	if err != nil {
+		return nil, err
+	}
+	defer ses.drop()
+	rows, err := ses.Query(ctx, "SELECT at, offsets::text FROM sluice.batch_time WHERE pipeline = $1 AND batch <= $2 ORDER BY batch", pipeline, upTo)
+	if err != nil {
+		return nil, explain("read the batch times", err)
+	}
+	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (b BatchTime, err error) {
+		var offsets string
+		err = r.Scan(&b.At, &offsets)
+		b.Offsets = json.RawMessage(offsets)
+		return b, err
+	})
+	return out, explain("read the batch times", err)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/internal/duck"
@@ -107,17 +108,17 @@ func (s *Sink) Commit(ctx context.Context, permit checkpointlog.CommitPermit, c 
 	s.staged = nil
 	s.ledger = microbatch.Ledger{Found: true, Epoch: s.ledger.Epoch, Batch: permit.Batch(), Offsets: c.Offsets, Watermarks: c.Watermarks, Plan: c.Plan, ContentHash: c.ContentHash}
 	s.Commits++
-	return s.compare(ctx)
+	return s.compare(ctx, c.PlannedAt)
 }
 
 // compare answers every view in one shot over the ledger's prefix less the late rows.
-func (s *Sink) compare(ctx context.Context) error {
+func (s *Sink) compare(ctx context.Context, at time.Time) error {
 	ends := map[string]json.RawMessage{}
 	if err := json.Unmarshal(s.ledger.Offsets, &ends); err != nil {
 		return err
 	}
 	for name, src := range s.sources {
-		if err := s.load(ctx, name, src, ends[name]); err != nil {
+		if err := s.load(ctx, name, src, ends[name], at); err != nil {
 			return err
 		}
 	}
@@ -135,7 +136,7 @@ func (s *Sink) compare(ctx context.Context) error {
 }
 
 // load adds a source's rows from where the one-shot instance stands up to end.
-func (s *Sink) load(ctx context.Context, name string, src microbatch.Source, end json.RawMessage) error {
+func (s *Sink) load(ctx context.Context, name string, src microbatch.Source, end json.RawMessage, at time.Time) error {
 	if end == nil {
 		return nil
 	}
@@ -152,7 +153,7 @@ func (s *Sink) load(ctx context.Context, name string, src microbatch.Source, end
 		}
 		accepted = append(accepted, vector.Filter(c, keep))
 	}
-	return s.one.Load(ctx, name, accepted)
+	return s.one.Load(ctx, name, microbatch.FillBatchTime(s.one.Input(name), accepted, at))
 }
 
 func (s *Sink) identity(name string, src microbatch.Source, seq int64) lateRow {
