@@ -11,7 +11,7 @@ import (
 // are stored once.
 type keyedInput struct {
 	c     *compiler
-	delta string // table: k0…, c0…, _w; consolidated
+	delta string // table: k0…, c0…, _w; consolidated unless append-only
 	state State
 	keys  int
 	// column names the place of input column i in both: a key column or its own.
@@ -19,31 +19,54 @@ type keyedInput struct {
 	types  []vector.Type
 }
 
-// keyInput materializes a relation's delta with key expressions and declares the state that will keep it.
+// maxNettedColumns is up to how many columns behind the key an append-only delta is netted to distinct rows.
+//
+// Why not always: a row of many columns is rarely there twice, and grouping by all of them costs more than
+// all that follows. The state adds the weights of equal rows up.
+const maxNettedColumns = 2
+
+// keyInput materializes a relation's delta with key expressions and lays out the state that will keep it.
 // The state is applied later, by apply: rules differ in when.
 func (c *compiler) keyInput(r *relation, keys []*expr, bound string) (*keyedInput, error) {
 	r = r.rows()
-	in := &keyedInput{c: c, keys: len(keys), types: r.types}
-	keyTypes, err := c.keyTypes(keys, r.types)
+	in, list, err := c.keyLayout(r.types, keys, bound)
 	if err != nil {
 		return nil, err
 	}
-	texts, err := columns("c").list(keys)
+	in.state.Weighted, in.state.NPrefix, in.state.NKey = true, len(keys), len(in.state.Cols)
+	in.state.Cols = append(in.state.Cols, vector.Field{Name: "_w", Type: vector.Of(vector.Int64)})
+	in.delta = c.name("delta")
+	if r.append && in.state.NKey-len(keys) > maxNettedColumns {
+		return in, c.materialize(in.delta, "SELECT "+list+"1::BIGINT AS _w FROM ("+r.sql+")")
+	}
+	sql := "SELECT " + list + "sum(" + r.weight() + ")::BIGINT AS _w FROM (" + r.sql + ") GROUP BY " +
+		ordinals(in.state.NKey) + " HAVING sum(" + r.weight() + ") <> 0"
+	return in, c.materialize(in.delta, sql)
+}
+
+// keyLayout lays out columns by key: the state's columns but for its weight, and their texts over c0….
+func (c *compiler) keyLayout(types []vector.Type, keys []*expr, bound string) (in *keyedInput, texts string, err error) {
+	in = &keyedInput{c: c, keys: len(keys), types: types}
+	keyTypes, err := c.keyTypes(keys, types)
 	if err != nil {
-		return nil, notYet("cannot print %v", err)
+		return nil, "", err
+	}
+	keyTexts, err := columns("c").list(keys)
+	if err != nil {
+		return nil, "", notYet("cannot print %v", err)
 	}
 	at := map[int]string{}
 	var list strings.Builder
-	in.state = State{Name: c.name("rows"), Weighted: true, NPrefix: len(keys), EvictColumn: -1, Bound: bound}
+	in.state = State{Name: c.name("rows"), EvictColumn: -1, Bound: bound}
 	for i, k := range keys {
 		name := "k" + itoa(i)
-		list.WriteString(texts[i] + " AS " + name + ", ")
+		list.WriteString(keyTexts[i] + " AS " + name + ", ")
 		in.state.Cols = append(in.state.Cols, vector.Field{Name: name, Type: keyTypes[i]})
 		if _, taken := at[int(k.Index)]; k.Class == "BOUND_REF" && !taken {
 			at[int(k.Index)] = name
 		}
 	}
-	for i, t := range r.types {
+	for i, t := range types {
 		name, isKey := at[i]
 		if !isKey {
 			name = "c" + itoa(i)
@@ -52,15 +75,7 @@ func (c *compiler) keyInput(r *relation, keys []*expr, bound string) (*keyedInpu
 		}
 		in.column = append(in.column, name)
 	}
-	in.state.NKey = len(in.state.Cols)
-	in.state.Cols = append(in.state.Cols, vector.Field{Name: "_w", Type: vector.Of(vector.Int64)})
-	in.delta = c.name("delta")
-	sql := "SELECT " + list.String() + "sum(" + r.weight() + ")::BIGINT AS _w FROM (" + r.sql + ") GROUP BY " +
-		ordinals(in.state.NKey) + " HAVING sum(" + r.weight() + ") <> 0"
-	if err := c.materialize(in.delta, sql); err != nil {
-		return nil, err
-	}
-	return in, nil
+	return in, list.String(), nil
 }
 
 // keyTypes are the types of key expressions; a bare reference has its column's.

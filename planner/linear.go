@@ -101,17 +101,21 @@ func (c *compiler) filter(n *filter, want demand) (*relation, error) {
 	if err != nil {
 		return nil, err
 	}
+	return child.filtered(n.preds)
+}
+
+func (child *relation) filtered(preds []*expr) (*relation, error) {
 	r := *child
 	if !child.pairs {
-		pred, err := columns("c").join(n.preds, " AND ")
+		pred, err := columns("c").join(preds, " AND ")
 		r.sql = "SELECT * FROM (" + child.sql + ") WHERE " + pred
 		return &r, err
 	}
-	newPred, err := columns("n").join(n.preds, " AND ")
+	newPred, err := columns("n").join(preds, " AND ")
 	if err != nil {
 		return nil, err
 	}
-	oldPred, err := columns("o").join(n.preds, " AND ")
+	oldPred, err := columns("o").join(preds, " AND ")
 	// CASE, not AND, for the same reason as in guarded.
 	half := func(live, pred string) string {
 		return "CASE WHEN " + live + " THEN coalesce(" + pred + ", false) ELSE false END AS " + live

@@ -137,6 +137,9 @@ func (c *compiler) windowRule(n *window, want demand) (*relation, error) {
 	if len(keys) == 0 {
 		keys = []*expr{zeroKey()}
 	}
+	if n.firstRows() && appendOnly(n.child) {
+		return c.topRows(n, child, keys)
+	}
 	in, err := c.keyInput(child, keys, "grows with the input's rows")
 	if err != nil {
 		return nil, err
