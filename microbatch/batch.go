@@ -29,7 +29,7 @@ type batch struct {
 	started                                              time.Time
 	readFor, executeFor, stageFor, prepareFor, commitFor time.Duration
 	watermark                                            time.Time
-	stateRows, stateBytes                                int64
+	stateRows, stateBytes, rowsWaiting                   int64
 	offsets                                              json.RawMessage // of all sources, after the batch
 }
 
@@ -101,6 +101,7 @@ func (p *Pipeline) describe(b *batch) {
 	b.watermark = p.leastWatermark()
 	b.offsets = p.offsets()
 	b.stateRows, b.stateBytes = p.exec.Size()
+	b.rowsWaiting = p.exec.Waiting()
 }
 
 func badRows(source string, bad []BadRow) []DeadLetter {

@@ -305,6 +305,16 @@ func (x *Executor) Size() (rows, bytes int64) {
 	return rows, bytes
 }
 
+// Waiting is how many rows wait for their window to close.
+func (x *Executor) Waiting() (rows int64) {
+	for _, s := range x.program.States {
+		if s.Waiting {
+			rows += x.states[s.Name].Stats().Rows
+		}
+	}
+	return rows
+}
+
 // Rollback undoes the batch's state changes.
 func (x *Executor) Rollback() {
 	for _, t := range x.states {

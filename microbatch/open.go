@@ -112,6 +112,7 @@ func (p *Pipeline) recover(ctx context.Context, rec *checkpointlog.Recovered, le
 		b.planned.At = rec.LastPrepared.At
 	}
 	b.stateRows, b.stateBytes = p.exec.Size()
+	b.rowsWaiting = p.exec.Waiting()
 	switch {
 	case decision.Action == checkpointlog.RollForward:
 		if err := p.commit(ctx, b); err != nil {
@@ -247,5 +248,5 @@ func (p *progress) resumed(b *batch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.p.Batch, p.p.Offsets, p.p.Watermark = b.number, b.offsets, b.watermark
-	p.p.StateRows, p.p.StateBytes = b.stateRows, b.stateBytes
+	p.p.StateRows, p.p.StateBytes, p.p.RowsWaiting = b.stateRows, b.stateBytes, b.rowsWaiting
 }

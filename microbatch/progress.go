@@ -30,6 +30,10 @@ type Progress struct {
 	LastBatch  time.Duration `json:"last_batch_ns"` // plan to commit
 	StateRows  int64         `json:"state_rows"`
 	StateBytes int64         `json:"state_bytes"`
+	// RowsWaiting are a part of StateRows: rows of views that wait for their window to close.
+	RowsWaiting int64 `json:"rows_waiting"`
+	// RowsFuture are among RowsIn: too far in the future to move the watermark.
+	RowsFuture int64 `json:"rows_future"`
 }
 
 // progress is written by the loop and its finisher and read by anyone.
@@ -80,7 +84,8 @@ func (p *progress) committed(b *batch, at time.Time) {
 	p.p.RowsBad += c.RowsBad
 	p.p.RowsOut += c.RowsOut
 	p.p.BytesIn += c.BytesIn
-	p.p.StateRows, p.p.StateBytes = b.stateRows, b.stateBytes
+	p.p.RowsFuture += c.RowsFuture
+	p.p.StateRows, p.p.StateBytes, p.p.RowsWaiting = b.stateRows, b.stateBytes, b.rowsWaiting
 	if !b.started.IsZero() {
 		p.p.LastBatch = at.Sub(b.started)
 	}

@@ -112,6 +112,8 @@ type State struct {
 	// is an expression over the placeholders of Placeholders.
 	EvictColumn int
 	EvictSQL    string
+	// Waiting says that its rows are a view's that wait for their window to close.
+	Waiting bool `json:",omitempty"`
 	// Bound says what limits the state's size, for explain.
 	Bound string
 }

@@ -93,7 +93,7 @@ func (c *compiler) windowClose(w closing, r *relation) (*relation, error) {
 		return nil, err
 	}
 	state := State{Name: c.name("pending"), Weighted: true, NKey: len(r.types), EvictColumn: w.column, EvictSQL: w.floor,
-		Bound: "rows of windows that are open, evicted when they close"}
+		Waiting: true, Bound: "rows of windows that are open, evicted when they close"}
 	for i, t := range r.types {
 		state.Cols = append(state.Cols, vector.Field{Name: "c" + itoa(i), Type: t})
 	}

@@ -105,6 +105,12 @@ func (o *runOptions) summary(l *loaded, p place, at microbatch.Progress, end err
 	if at.RowsLate+at.RowsBad > 0 {
 		fmt.Fprintf(w, "  not counted: %s late and %s unreadable rows, which are in sluice.dead_letter\n", term.Count(at.RowsLate), term.Count(at.RowsBad))
 	}
+	if at.RowsFuture > 0 {
+		fmt.Fprintf(w, "  in the far future: %s rows, which did not move the watermark (option max_future)\n", term.Count(at.RowsFuture))
+	}
+	if at.RowsWaiting > 0 {
+		fmt.Fprintf(w, "  waiting: %s rows of windows that the watermark has not closed\n", term.Count(at.RowsWaiting))
+	}
 	if len(s.Tables) > 0 {
 		fmt.Fprintf(w, "  tables: %s\n  look:   %s\n  prove:  %s\n", strings.Join(s.Tables, ", "), s.Psql, "sluice verify "+o.again(l))
 	}
