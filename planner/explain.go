@@ -17,9 +17,11 @@ type Explain struct {
 	Key    []string `json:"key,omitempty"`
 	States []string `json:"states,omitempty"`
 	// Bound says what limits the operator's state.
-	Bound    string     `json:"bound,omitempty"`
-	Steps    []int      `json:"steps,omitempty"` // indexes into Program.Steps
-	Children []*Explain `json:"children,omitempty"`
+	Bound string `json:"bound,omitempty"`
+	// Watermark says, for an operator with state, below what no later row of it goes.
+	Watermark string     `json:"watermark,omitempty"`
+	Steps     []int      `json:"steps,omitempty"` // indexes into Program.Steps
+	Children  []*Explain `json:"children,omitempty"`
 }
 
 // explain describes a compiled tree.
@@ -85,9 +87,16 @@ func (c *compiler) explainNote(ex *Explain, n node, children []node) {
 	for i := firstStep; i < at.steps; i++ {
 		ex.Steps = append(ex.Steps, i)
 	}
-	for _, s := range c.program.States[firstState:at.states] {
+	for i := range c.program.States[firstState:at.states] {
+		s := &c.program.States[firstState+i]
 		ex.States = append(ex.States, s.Name)
 		ex.Bound = s.Bound
+		if s.EvictColumn < 0 && s.Never == "" && s.Bound != "one row" && !strings.HasPrefix(s.Bound, "the table's rows") {
+			s.Never = neverEvicted(n)
+		}
+	}
+	if len(ex.States) > 0 {
+		ex.Watermark = at.r.floorsText()
 	}
 	switch {
 	case at.r.pairs && at.r.keyed:
@@ -249,6 +258,9 @@ func (ex *Explain) write(b *strings.Builder, indent string) {
 	if len(ex.States) > 0 {
 		fmt.Fprintf(b, "%s  state %s: %s\n", indent, strings.Join(ex.States, " "), ex.Bound)
 	}
+	if ex.Watermark != "" {
+		fmt.Fprintf(b, "%s  later rows have %s\n", indent, ex.Watermark)
+	}
 	if len(ex.Steps) > 0 {
 		fmt.Fprintf(b, "%s  steps %s\n", indent, strings.Trim(fmt.Sprint(ex.Steps), "[]"))
 	}
@@ -271,8 +283,11 @@ func (s State) write(b *strings.Builder) {
 		access += fmt.Sprintf(", multimap on its first %d", s.NPrefix)
 	}
 	fmt.Fprintf(b, "  %s (%s)\n     %s; %s", s.Name, strings.Join(cols, ", "), access, s.Bound)
-	if s.EvictColumn >= 0 {
-		fmt.Fprintf(b, ": %s < %s", s.Cols[s.EvictColumn].Name, s.EvictSQL)
+	if evicted := s.Evicted(); evicted != "" {
+		b.WriteString(": " + evicted)
+	}
+	if s.Never != "" {
+		fmt.Fprintf(b, "; never evicted: %s", s.Never)
 	}
 	b.WriteString("\n")
 }

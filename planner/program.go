@@ -116,6 +116,8 @@ type State struct {
 	Waiting bool `json:",omitempty"`
 	// Bound says what limits the state's size, for explain.
 	Bound string
+	// Never says why no watermark evicts it, for explain.
+	Never string `json:"-"`
 }
 
 // StepKind says what is done with a step's rows.

@@ -125,7 +125,7 @@ func (c *compiler) windowClose(w closing, r *relation) (*relation, error) {
 // explainClose puts the operator on top of the view's tree.
 func (c *compiler) explainClose(child *Explain, cols []vector.Field, w closing, mark programMark, mode string) *Explain {
 	ex := &Explain{Op: "emit on window close", Class: "stateful", Mode: mode, Children: []*Explain{child},
-		Detail: "rows wait until " + cols[w.column].Name + " < " + w.floor}
+		Detail: "rows wait until " + cols[w.column].Name + " < " + readable(w.floor)}
 	if w.corrected {
 		ex.Detail += "; late rows within the allowed lateness correct them"
 	}

@@ -76,6 +76,9 @@ type stateReport struct {
 	Columns []columnReport `json:"columns"`
 	Key     int            `json:"key_columns"`
 	Bound   string         `json:"bound"`
+	// Evicted is when a row is dropped; Never says why none ever is.
+	Evicted string `json:"evicted,omitempty"`
+	Never   string `json:"never_evicted,omitempty"`
 }
 
 type stepReport struct {
@@ -120,7 +123,7 @@ func (l *loaded) planReport() planReport {
 		r.Views = append(r.Views, view)
 	}
 	for _, st := range l.plan.Program.States {
-		r.States = append(r.States, stateReport{st.Name, columnReports(st.Cols), st.NKey, st.Bound})
+		r.States = append(r.States, stateReport{st.Name, columnReports(st.Cols), st.NKey, st.Bound, st.Evicted(), st.Never})
 	}
 	for _, st := range l.plan.Program.Steps {
 		r.Steps = append(r.Steps, stepReport{st.Kind.String(), st.Target, st.SQL})

@@ -1,0 +1,106 @@
+package planner
+
+import (
+	"regexp"
+	"strings"
+)
+
+// What explain says of event time: how far every stateful operator's rows are bounded by the watermark, and of
+// each state that is never evicted, why.
+
+// timePlaceholder matches the placeholders of instants, for people.
+var timePlaceholder = regexp.MustCompile(`\{\{([a-z ]+) ([^{}]+)\}\}`)
+
+// readable writes {{watermark bid}} as watermark(bid).
+func readable(sql string) string { return timePlaceholder.ReplaceAllString(sql, "$1($2)") }
+
+// Evicted is the condition under which a batch ends a row's life, for people; empty if none does.
+func (s *State) Evicted() string {
+	if s.EvictColumn < 0 {
+		return ""
+	}
+	return s.Cols[s.EvictColumn].Name + " < " + readable(s.EvictSQL)
+}
+
+// floorsText lists the columns that no later row goes below.
+func (r *relation) floorsText() string {
+	var parts []string
+	for i, f := range r.floor {
+		if f != "" {
+			parts = append(parts, "c"+itoa(i)+" >= "+readable(f))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// scansBelow lists the sources that a node reads, each once, in the order of the tree.
+func scansBelow(n node) []*SourceInput {
+	var out []*SourceInput
+	seen := map[*SourceInput]bool{}
+	var walk func(n node)
+	walk = func(n node) {
+		if s, ok := n.(*scan); ok && !seen[s.source] {
+			seen[s.source] = true
+			out = append(out, s.source)
+		}
+		for _, ch := range childrenOf(n) {
+			walk(ch)
+		}
+	}
+	walk(n)
+	return out
+}
+
+// childrenOf lists a node's inputs.
+func childrenOf(n node) []node {
+	switch n := n.(type) {
+	case *project:
+		return []node{n.child}
+	case *filter:
+		return []node{n.child}
+	case *unnest:
+		return []node{n.child}
+	case *unionAll:
+		return n.children
+	case *join:
+		return []node{n.left, n.right}
+	case *window:
+		return []node{n.child}
+	case *setOp:
+		return []node{n.left, n.right}
+	case *aggregate:
+		return []node{n.child}
+	}
+	return nil
+}
+
+// neverEvicted says why the watermark proves none of a node's state dead.
+func neverEvicted(n node) string {
+	var without []string
+	for _, s := range scansBelow(n) {
+		switch {
+		case s.Changes == Keyed:
+			return "a row of " + s.Name + " may change whatever its age"
+		case s.Static: // bounds nothing and holds nothing back
+		case s.EventTime < 0:
+			without = append(without, s.Name)
+		}
+	}
+	switch {
+	case len(without) == 1:
+		return without[0] + " has no watermark"
+	case len(without) > 1:
+		return strings.Join(without, " and ") + " have no watermark"
+	}
+	switch n.(type) {
+	case *aggregate:
+		return "no group key follows the event time"
+	case *window:
+		return "no PARTITION BY follows the event time"
+	case *join:
+		return "no equal key follows the event time of both sides"
+	case *setOp:
+		return "no column follows the event time of both sides"
+	}
+	return "nothing in its key follows the event time"
+}
