@@ -2,6 +2,7 @@ package decode
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,10 @@ import (
 func decodeChanges(t testing.TB, d Decoder, fields []vector.Field, key []int, lines ...string) (rows, bad []string) {
 	t.Helper()
 	data := []byte(strings.Join(lines, "\n") + "\n")
+	starts := []int64{0}
+	for _, l := range lines {
+		starts = append(starts, starts[len(starts)-1]+int64(len(l))+1)
+	}
 	b := NewChangeBuilder(fields, key)
 	if used, _ := d.Decode(&Block{Buf: padded(data), N: len(data), Avail: len(data), Final: true}, b); used != len(data) {
 		t.Fatalf("used %d bytes of %d: %q", used, len(data), data)
@@ -26,12 +31,8 @@ func decodeChanges(t testing.TB, d Decoder, fields []vector.Field, key []int, li
 				cells = append(cells, vector.Text(&c.Cols[j], i))
 			}
 			seq := c.Cols[len(c.Cols)-1].I64(i)
-			line, start := 0, int64(0)
-			for line < len(lines)-1 && start+int64(len(lines[line]))+1 <= seq {
-				start += int64(len(lines[line])) + 1
-				line++
-			}
-			rows = append(rows, fmt.Sprintf("%+d %s @%d+%d", c.Cols[len(c.Cols)-2].I64(i), strings.Join(cells, " | "), line, seq-start))
+			line, _ := slices.BinarySearch(starts, seq+1)
+			rows = append(rows, fmt.Sprintf("%+d %s @%d+%d", c.Cols[len(c.Cols)-2].I64(i), strings.Join(cells, " | "), line-1, seq-starts[line-1]))
 		}
 	}
 	for _, x := range b.Bad {
