@@ -306,6 +306,9 @@ var orderFree = map[string]bool{
 }
 
 func orderSensitive(e *expr) bool {
+	if e.anyOrder || orderedByArguments(e) {
+		return false
+	}
 	return !(orderFree[e.Name] || strings.HasPrefix(e.Name, "regr_")) || (e.Name == "max" || e.Name == "min") && len(e.Children) > 2 ||
 		tellsEqualsApart(e) || strings.HasPrefix(e.Name, "histogram") && readsType(e, isFloat)
 }

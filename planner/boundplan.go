@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/sluice-sql/sluice/internal/vector"
 )
 
 // This file mirrors DuckDB's json_serialize_plan(query, optimize := false): the bound logical plan, with
@@ -59,9 +61,7 @@ type planNode struct {
 	Orders    []order         `json:"orders"`
 	LimitVal  json.RawMessage `json:"limit_val"`
 	OffsetVal json.RawMessage `json:"offset_val"`
-	OrderBy   *struct {
-		Orders []order `json:"orders"`
-	} `json:"order_by"`
+	OrderBy   *orderBys       `json:"order_by"`
 
 	// MATERIALIZED_CTE and CTE_REF
 	TableIndex uint64 `json:"table_index"`
@@ -98,11 +98,9 @@ type expr struct {
 	Else *expr `json:"else_expr"`
 
 	// BOUND_AGGREGATE
-	AggregateType string `json:"aggregate_type"`
-	Filter        *expr  `json:"filter"`
-	OrderBys      *struct {
-		Orders []order `json:"orders"`
-	} `json:"order_bys"`
+	AggregateType string    `json:"aggregate_type"`
+	Filter        *expr     `json:"filter"`
+	OrderBys      *orderBys `json:"order_bys"`
 
 	// BOUND_WINDOW
 	Partitions  []*expr `json:"partitions"`
@@ -123,6 +121,15 @@ type expr struct {
 		Table  uint64 `json:"table_index"`
 		Column int    `json:"column_index"`
 	} `json:"binding"` // BOUND_COLUMN_REF, only under a lateral unnest
+
+	// known is the type of an expression that the planner made, where it has no bound type.
+	known *vector.Type
+	// anyOrder says of an aggregate that its reader sorts what it gives.
+	anyOrder bool
+}
+
+type orderBys struct {
+	Orders []order `json:"orders"`
 }
 
 type order struct {

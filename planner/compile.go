@@ -72,6 +72,8 @@ func (c *compiler) rule(n node, want demand) (*relation, error) {
 		return c.windowRule(n, want)
 	case *setOp:
 		return c.setOp(n, want)
+	case *arrival:
+		return c.arrival(n)
 	}
 	panic(fmt.Sprintf("planner: node %T has no rule", n))
 }
@@ -86,6 +88,8 @@ func appendOnly(n node) bool {
 	case *filter:
 		return appendOnly(n.child)
 	case *unnest:
+		return appendOnly(n.child)
+	case *arrival:
 		return appendOnly(n.child)
 	case *unionAll:
 		for _, ch := range n.children {
@@ -188,7 +192,7 @@ func declareState(ctx context.Context, b Binder, s State) error {
 		fields = append(fields, f.Name+" "+f.Type.String())
 	}
 	row := "STRUCT(" + strings.Join(fields, ", ") + ")"
-	params := func(n int) string { return trimComma(renamedParams(n)) }
+	params := func(n int) string { return trimComma(renamedParams("a", n)) }
 	statements := []string{
 		"CREATE OR REPLACE TEMP TABLE " + s.Name + "_empty (" + strings.Join(fields, ", ") + ")",
 		"CREATE OR REPLACE TEMP MACRO " + s.Name + "_scan() AS TABLE SELECT * FROM " + s.Name + "_empty",
@@ -206,10 +210,11 @@ func declareState(ctx context.Context, b Binder, s State) error {
 	return nil
 }
 
-func renamedParams(n int) string {
+// renamedParams is "prefix0, prefix1, …, ".
+func renamedParams(prefix string, n int) string {
 	var b strings.Builder
 	for i := 0; i < n; i++ {
-		b.WriteString("a" + itoa(i) + ", ")
+		b.WriteString(prefix + itoa(i) + ", ")
 	}
 	return b.String()
 }

@@ -49,6 +49,8 @@ func (c *compiler) explain(n node) *Explain {
 		ex.Op, ex.Detail, children = "unnest", printAll(n.lists), []node{n.child}
 	case *unionAll:
 		ex.Op, children = "union all", n.children
+	case *arrival:
+		ex.Op, ex.Detail, children = "arrival", "numbers the rows as they come", []node{n.child}
 	case *join:
 		ex.Op, ex.Detail, ex.Class = strings.ToLower(string(n.kind))+" join", explainJoin(n), "stateful"
 		switch {

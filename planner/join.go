@@ -24,7 +24,18 @@ const (
 	fullJoin  joinKind = "FULL"
 	semiJoin  joinKind = "SEMI"
 	antiJoin  joinKind = "ANTI"
+
+	asofJoin     joinKind = "ASOF"      // each left row with the right row next to it, if there is one
+	asofLeftJoin joinKind = "ASOF LEFT" // … or with NULL
+	singleJoin   joinKind = "SINGLE"    // a scalar subquery: at most one match
+	markJoin     joinKind = "MARK"      // adds whether there is a match; see mark.go
 )
+
+// isAsof says that the one condition which is not a key picks the nearest row.
+func (k joinKind) isAsof() bool { return k == asofJoin || k == asofLeftJoin }
+
+// preservesLeft says that a left row without a match is in the result, padded.
+func (k joinKind) preservesLeft() bool { return k == leftJoin || k == fullJoin || k == asofLeftJoin }
 
 type joinCond struct {
 	left, right *expr

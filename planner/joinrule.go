@@ -13,7 +13,9 @@ type joinPlan struct {
 	keys     []joinCond
 	floors   []string // per key, what no later row of either side goes below
 	residual string   // " AND …" over a… and b…
-	out      int      // columns
+	// matchA and matchB are what a row of a delta must satisfy to match anything; "" if nothing.
+	matchA, matchB string
+	out            int // columns
 }
 
 // join compiles a join by the rule of its kind:
@@ -21,11 +23,19 @@ type joinPlan struct {
 //	inner   ΔA ⋈ B' + A ⋈ ΔB, where B' is B after the batch (the terms meet every pair once)
 //	others  per touched key, the join of what is stored under it after the batch less before
 //
+// Where only the left side is touched, LEFT, SEMI, ANTI and ASOF joins are linear in it: the new left rows
+// meet what is stored on the right, and old left rows are not read.
+//
 // Rows with a NULL in an `=` key match nothing. They never enter the state: the side that an outer join
 // preserves passes them on, padded.
 func (c *compiler) join(n *join, want demand) (*relation, error) {
 	if want.seq {
 		return nil, notYet("an order-sensitive aggregate over a join")
+	}
+	if n.kind == singleJoin {
+		if err := c.oneRow(n); err != nil {
+			return nil, err
+		}
 	}
 	if n.streamSide() != 0 {
 		return c.staticJoin(n)
@@ -45,14 +55,8 @@ func (c *compiler) join(n *join, want demand) (*relation, error) {
 	if err := j.inputs(); err != nil {
 		return nil, err
 	}
-	switch n.kind {
-	case innerJoin:
+	if n.kind == innerJoin {
 		return j.inner()
-	case singleJoin:
-		if !j.rb.keyed || !j.oneMatch() {
-			return nil, notYet("a scalar subquery that may give more than one row")
-		}
-		n.kind = leftJoin
 	}
 	return j.byTouchedKey()
 }
@@ -81,6 +85,9 @@ func (j *joinPlan) inputs() (err error) {
 		fb = append(fb, j.floorOf(kb[i], j.rb.floor))
 	}
 	j.floors = lowerFloors(fa, fb)
+	if err := j.matchable(); err != nil {
+		return err
+	}
 	if err := j.a.declare(j.floors); err != nil {
 		return err
 	}
@@ -98,13 +105,27 @@ func (j *joinPlan) notNull() string {
 	return strings.Join(parts, " AND ")
 }
 
-// applyMatching adds a side's delta to its state, less the rows that cannot match.
-func (j *joinPlan) applyMatching(in *keyedInput) error {
-	sql := "SELECT * FROM " + in.delta
-	if cond := j.notNull(); cond != "" {
-		sql += " WHERE " + cond
+// matchable fills in matchA and matchB: no NULL in an `=` key, nor where an ASOF join looks for the nearest.
+func (j *joinPlan) matchable() error {
+	j.matchA, j.matchB = j.notNull(), j.notNull()
+	if !j.n.kind.isAsof() {
+		return nil
 	}
-	return j.apply(in.state.Name, sql)
+	_, others := j.n.split()
+	left, err := j.a.print(others[0].left)
+	if err != nil {
+		return err
+	}
+	right, err := j.b.print(others[0].right)
+	j.matchA, j.matchB = and(j.matchA, left+" IS NOT NULL"), and(j.matchB, right+" IS NOT NULL")
+	return err
+}
+
+func and(conds ...string) string { return strings.TrimPrefix(where(conds...), " WHERE ") }
+
+// applyMatching adds a side's delta to its state, less the rows that cannot match.
+func (j *joinPlan) applyMatching(in *keyedInput, matches string) error {
+	return j.apply(in.state.Name, "SELECT * FROM "+in.delta+where(matches))
 }
 
 // where is a WHERE clause of the non-empty conditions.
@@ -124,19 +145,19 @@ func where(conds ...string) string {
 // inner is the inner join. A's state is read before it is applied and B's after, so that a pair of rows
 // that both come in this batch is counted once, by the first term.
 func (j *joinPlan) inner() (*relation, error) {
-	if err := j.applyMatching(j.b); err != nil {
+	if err := j.applyMatching(j.b, j.matchB); err != nil {
 		return nil, err
 	}
 	newA := "SELECT " + j.sides("", "_r.") + "_w * _r._w AS _w FROM (SELECT " + j.a.list("", "a", 0) + renamedKeys(j.a.keys) + "_w, unnest(" +
-		j.b.state.Name + "_rows(" + j.b.keyNames() + ")) AS _r FROM " + j.a.delta + where(j.notNull()) + ")"
+		j.b.state.Name + "_rows(" + j.b.keyNames() + ")) AS _r FROM " + j.a.delta + where(j.matchA) + ")"
 	newB := "SELECT " + j.sides("_r.", "") + "_w * _r._w AS _w FROM (SELECT " + j.b.list("", "b", 0) + renamedKeys(j.b.keys) + "_w, unnest(" +
-		j.a.state.Name + "_rows(" + j.a.keyNames() + ")) AS _r FROM " + j.b.delta + where(j.notNull()) + ")"
+		j.a.state.Name + "_rows(" + j.a.keyNames() + ")) AS _r FROM " + j.b.delta + where(j.matchB) + ")"
 	both := "SELECT * FROM (" + newA + " UNION ALL " + newB + ")" + where(j.residual)
 	table := j.name("join")
 	if err := j.materialize(table, j.plain(both)); err != nil {
 		return nil, err
 	}
-	if err := j.applyMatching(j.a); err != nil {
+	if err := j.applyMatching(j.a, j.matchA); err != nil {
 		return nil, err
 	}
 	return j.result(table), nil
@@ -189,13 +210,13 @@ func (j *joinPlan) key(nl int) ([]int, bool) {
 		return nil, false
 	}
 	key := append([]int{}, j.ra.key...)
-	if j.n.kind == semiJoin || j.n.kind == antiJoin {
+	if j.n.kind == semiJoin || j.n.kind == antiJoin || j.n.kind.isAsof() {
 		return key, true
 	}
 	if !j.rb.keyed || j.n.kind == rightJoin || j.n.kind == fullJoin {
 		return nil, false
 	}
-	if j.oneMatch() {
+	if j.n.meetsAtMostOne(j.rb.key) {
 		return key, true
 	}
 	if j.n.kind == leftJoin {
@@ -207,25 +228,14 @@ func (j *joinPlan) key(nl int) ([]int, bool) {
 	return key, true
 }
 
-// oneMatch says that the right side's key is among the join's keys.
-func (j *joinPlan) oneMatch() bool {
-	has := map[int]bool{}
-	for _, k := range j.keys {
-		if k.right.Class == "BOUND_REF" {
-			has[int(k.right.Index)] = true
-		}
-	}
-	for _, k := range j.rb.key {
-		if !has[k] {
-			return false
-		}
-	}
-	return true
-}
-
 // byTouchedKey computes what the join gives for the touched keys before and after the batch.
 func (j *joinPlan) byTouchedKey() (*relation, error) {
-	keys, err := j.touched(j.a, j.b)
+	linear := j.n.kind != rightJoin && j.n.kind != fullJoin
+	inputs := []*keyedInput{j.a, j.b}
+	if linear {
+		inputs = inputs[1:]
+	}
+	keys, err := j.touched(inputs...)
 	if err != nil {
 		return nil, err
 	}
@@ -235,19 +245,28 @@ func (j *joinPlan) byTouchedKey() (*relation, error) {
 		}
 	}
 	before, after, table := j.name("before"), j.name("after"), j.name("join")
-	if err := j.materialize(before, j.matches(keys)); err != nil {
+	stored := j.matches(j.a.lookup(keys, "a"), j.b.lookup(keys, "b"))
+	if err := j.materialize(before, stored); err != nil {
 		return nil, err
 	}
-	for _, in := range []*keyedInput{j.a, j.b} {
-		if err := j.applyMatching(in); err != nil {
-			return nil, err
-		}
+	if err := j.applyMatching(j.a, j.matchA); err != nil {
+		return nil, err
 	}
-	if err := j.materialize(after, j.matches(keys)); err != nil {
+	if err := j.applyMatching(j.b, j.matchB); err != nil {
+		return nil, err
+	}
+	if err := j.materialize(after, stored); err != nil {
 		return nil, err
 	}
 	names := renamed("c", "c", j.out)
 	parts := []string{"SELECT " + names + "_w FROM " + after, "SELECT " + names + "-_w AS _w FROM " + before}
+	if linear {
+		fresh, err := j.leftOnly(keys)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, fresh)
+	}
 	parts = append(parts, j.unmatchable()...)
 	diff := &relation{sql: strings.Join(parts, " UNION ALL ")}
 	if err := j.materialize(table, consolidate(diff, j.out)); err != nil {
@@ -256,37 +275,71 @@ func (j *joinPlan) byTouchedKey() (*relation, error) {
 	return j.result(table), nil
 }
 
+// leftOnly joins the left delta's rows whose keys the right side has not touched.
+func (j *joinPlan) leftOnly(touched string) (string, error) {
+	on := func(with string) string {
+		var parts []string
+		for i := range j.keys {
+			parts = append(parts, "d.k"+itoa(i)+" IS NOT DISTINCT FROM "+with+".k"+itoa(i))
+		}
+		return strings.Join(parts, " AND ")
+	}
+	fresh, keys := j.name("fresh"), j.name("keys")
+	sql := "SELECT * FROM (" + j.a.fromDelta("a") + where(j.matchA) + ") d ANTI JOIN " + touched + " t ON " + on("t")
+	if err := j.materialize(fresh, sql); err != nil {
+		return "", err
+	}
+	if err := j.materialize(keys, "SELECT DISTINCT "+j.a.keyNames()+" FROM "+fresh); err != nil {
+		return "", err
+	}
+	return j.matches("SELECT * FROM "+fresh, j.b.lookup(keys, "b")), nil
+}
+
 func (j *joinPlan) filterKeys(keys, cond string) (string, error) {
 	table := j.name("keys")
 	return table, j.materialize(table, "SELECT * FROM "+keys+" WHERE "+cond)
 }
 
-// matches is the join of the stored rows under the given keys, with weights.
-func (j *joinPlan) matches(keys string) string {
-	a, b := "("+j.a.lookup(keys, "a")+") a", "("+j.b.lookup(keys, "b")+") b"
+// matches is the join of weighted rows k0…, a0…, _w with rows k0…, b0…, _w.
+func (j *joinPlan) matches(left, right string) string {
+	if j.n.kind.isAsof() {
+		right = j.oneOfEquals(right)
+	}
+	a, b := "("+left+") a", "("+right+") b"
 	var on []string
 	for i := range j.keys {
 		on = append(on, "a.k"+itoa(i)+" IS NOT DISTINCT FROM b.k"+itoa(i))
 	}
 	cond := strings.Join(on, " AND ") + j.residual
 	nl, nr := len(j.a.column), len(j.b.column)
-	left := renamed("a", "c", nl)
+	list := "SELECT " + renamed("a", "c", nl)
+	join := " AS _w FROM " + a + " " + string(j.n.kind) + " JOIN " + b + " ON " + cond
 	if j.n.kind == semiJoin || j.n.kind == antiJoin {
-		return "SELECT " + left + "a._w AS _w FROM " + a + " " + string(j.n.kind) + " JOIN " + b + " ON " + cond
+		return list + "a._w" + join
 	}
-	right := ""
 	for i := 0; i < nr; i++ {
-		right += "b" + itoa(i) + " AS c" + itoa(nl+i) + ", "
+		list += "b" + itoa(i) + " AS c" + itoa(nl+i) + ", "
 	}
-	return "SELECT " + left + right + "coalesce(a._w, 1) * coalesce(b._w, 1) AS _w FROM " + a + " " + string(j.n.kind) + " JOIN " + b + " ON " + cond
+	if j.n.kind.isAsof() {
+		return list + "a._w" + join // a right row that is there twice is met once
+	}
+	return list + "coalesce(a._w, 1) * coalesce(b._w, 1)" + join
 }
 
-// unmatchable are the delta's rows with a NULL key, padded, of the sides that the join preserves.
-func (j *joinPlan) unmatchable() []string {
-	cond := j.notNull()
-	if cond == "" {
-		return nil
+// oneOfEquals keeps one of the right rows that an ASOF join could take as well as each other, the first by
+// all their columns: DuckDB takes any.
+func (j *joinPlan) oneOfEquals(right string) string {
+	_, others := j.n.split()
+	at, err := columns("b").expr(others[0].right)
+	if err != nil {
+		panic("planner: a condition that predicate() printed: " + err.Error())
 	}
+	return "SELECT * FROM (" + right + ") QUALIFY row_number() OVER (PARTITION BY " + j.b.keyNames() + ", " + at + " ORDER BY " +
+		trimComma(renamedParams("b", len(j.b.column))) + ") = 1"
+}
+
+// unmatchable are the delta's rows that match nothing, padded, of the sides that the join preserves.
+func (j *joinPlan) unmatchable() []string {
 	nl, nr := len(j.a.column), len(j.b.column)
 	nulls := func(in *keyedInput, first int) string {
 		var b strings.Builder
@@ -295,15 +348,16 @@ func (j *joinPlan) unmatchable() []string {
 		}
 		return b.String()
 	}
-	rest := " WHERE NOT (" + cond + ")"
 	var parts []string
-	switch j.n.kind {
-	case antiJoin:
-		parts = append(parts, "SELECT "+j.a.list("", "c", 0)+"_w FROM "+j.a.delta+rest)
-	case leftJoin, fullJoin:
-		parts = append(parts, "SELECT "+j.a.list("", "c", 0)+nulls(j.b, nl)+"_w FROM "+j.a.delta+rest)
+	if rest := " WHERE NOT (" + j.matchA + ")"; j.matchA != "" {
+		switch {
+		case j.n.kind == antiJoin:
+			parts = append(parts, "SELECT "+j.a.list("", "c", 0)+"_w FROM "+j.a.delta+rest)
+		case j.n.kind.preservesLeft():
+			parts = append(parts, "SELECT "+j.a.list("", "c", 0)+nulls(j.b, nl)+"_w FROM "+j.a.delta+rest)
+		}
 	}
-	if nr > 0 && (j.n.kind == rightJoin || j.n.kind == fullJoin) {
+	if rest := " WHERE NOT (" + j.matchB + ")"; j.matchB != "" && nr > 0 && (j.n.kind == rightJoin || j.n.kind == fullJoin) {
 		parts = append(parts, "SELECT "+nulls(j.a, 0)+j.b.list("", "c", nl)+"_w FROM "+j.b.delta+rest)
 	}
 	return parts

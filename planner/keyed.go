@@ -115,6 +115,15 @@ func (in *keyedInput) apply() error {
 // keyNames is "k0, k1, …".
 func (in *keyedInput) keyNames() string { return trimComma(renamedKeys(in.keys)) }
 
+// print writes an expression over the input's columns as the delta and the state have them.
+func (in *keyedInput) print(e *expr) (string, error) {
+	text, err := (&printer{column: func(i int) string { return in.column[i] }}).expr(e)
+	if err != nil {
+		return "", notYet("cannot print %v", err)
+	}
+	return text, nil
+}
+
 // list is "from.column AS to0, …, " for the input's columns.
 func (in *keyedInput) list(from, to string, first int) string {
 	var b strings.Builder

@@ -19,6 +19,8 @@ func simplify(n node) node {
 		n.left, n.right = simplify(n.left), simplify(n.right)
 	case *unnest:
 		n.child = simplify(n.child)
+	case *arrival:
+		n.child = simplify(n.child)
 	case *aggregate:
 		n.child = simplify(n.child)
 		return pruneAggregateInput(n)
@@ -124,8 +126,8 @@ func substitute(e *expr, by []*expr) *expr {
 	}
 	if e.Class == "BOUND_REF" {
 		to := *by[e.Index]
-		if to.ReturnType == nil {
-			to.ReturnType = e.ReturnType
+		if to.ReturnType == nil && to.known == nil {
+			to.ReturnType, to.known = e.ReturnType, e.known
 		}
 		return &to
 	}

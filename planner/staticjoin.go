@@ -21,7 +21,7 @@ func (n *join) streamSide() (side int) {
 	switch {
 	case isStatic(n.right) && !isStatic(n.left) && startsEmpty(n.left):
 		switch n.kind {
-		case innerJoin, leftJoin, semiJoin, antiJoin, singleJoin:
+		case innerJoin, leftJoin, semiJoin, antiJoin:
 			return left
 		}
 	case isStatic(n.left) && !isStatic(n.right) && startsEmpty(n.right):
@@ -94,6 +94,8 @@ func inputsOf(n node) []node {
 		return []node{n.child}
 	case *window:
 		return []node{n.child}
+	case *arrival:
+		return []node{n.child}
 	case *setOp:
 		return []node{n.left, n.right}
 	case *join:
@@ -120,12 +122,6 @@ func (c *compiler) staticJoin(n *join) (*relation, error) {
 	j := &staticJoin{joinPlan: &joinPlan{compiler: c, n: n, out: len(n.types())}, s: "a", t: "b", kind: n.kind}
 	if err := j.prepare(); err != nil {
 		return nil, err
-	}
-	if j.kind == singleJoin {
-		if !j.rb.keyed || !j.oneMatch() {
-			return nil, notYet("a scalar subquery that may give more than one row")
-		}
-		j.kind = leftJoin
 	}
 	if keyless := j.joinPlan.keys[0].left.Class == "BOUND_CONSTANT"; keyless || j.residual != "" && j.kind != innerJoin {
 		return j.joined()
@@ -171,7 +167,7 @@ func (j *staticJoin) prepare() (err error) {
 	if err := j.table.declare(nil); err != nil {
 		return err
 	}
-	return j.applyMatching(j.table)
+	return j.applyMatching(j.table, j.notNull())
 }
 
 // lookedUp is the linear form: the row's text with the list of the table's rows that have its key.
@@ -298,7 +294,7 @@ func (j *staticJoin) streamResult(sql string) *relation {
 func (j *staticJoin) streamKey(first int) ([]int, bool) {
 	one := j.kind == semiJoin || j.kind == antiJoin
 	if j.s == "a" {
-		one = one || j.rb.keyed && j.oneMatch()
+		one = one || j.rb.keyed && j.n.meetsAtMostOne(j.rb.key)
 	}
 	if !j.stream.keyed || !one {
 		return nil, false

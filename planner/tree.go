@@ -95,7 +95,7 @@ func (b *treeBuilder) build(n *planNode) (node, error) {
 	case "LOGICAL_PROJECTION":
 		return b.project(n)
 	case "LOGICAL_FILTER":
-		if len(n.Children) == 1 && n.Children[0].JoinType == "MARK" {
+		if len(n.Children) == 1 && isMark(n.Children[0]) {
 			return b.filterMark(n)
 		}
 		child, err := b.only(n)
@@ -117,7 +117,7 @@ func (b *treeBuilder) build(n *planNode) (node, error) {
 		}
 		// Why: a table has no order, and without LIMIT an ORDER BY changes nothing else.
 		return b.only(n)
-	case "LOGICAL_DELIM_JOIN", "LOGICAL_COMPARISON_JOIN", "LOGICAL_ANY_JOIN", "LOGICAL_CROSS_PRODUCT":
+	case "LOGICAL_DELIM_JOIN", "LOGICAL_COMPARISON_JOIN", "LOGICAL_ANY_JOIN", "LOGICAL_CROSS_PRODUCT", "LOGICAL_ASOF_JOIN":
 		return b.joinNode(n)
 	case "LOGICAL_DELIM_GET":
 		return b.delimGet()
@@ -125,6 +125,8 @@ func (b *treeBuilder) build(n *planNode) (node, error) {
 		return b.windowNode(n)
 	case "LOGICAL_LIMIT":
 		return b.limit(n)
+	case "LOGICAL_RECURSIVE_CTE":
+		return nil, notYet("a recursive query is computed again from the start")
 	case "LOGICAL_EXCEPT", "LOGICAL_INTERSECT":
 		return b.setOperation(n)
 	case "LOGICAL_MATERIALIZED_CTE":
@@ -170,6 +172,7 @@ func (b *treeBuilder) scan(n *planNode) (node, error) {
 }
 
 func (b *treeBuilder) project(n *planNode) (node, error) {
+	sortedOutput(n)
 	child, err := b.only(n)
 	if err != nil {
 		return nil, err
@@ -224,6 +227,10 @@ func (b *treeBuilder) unionAll(n *planNode) (node, error) {
 }
 
 func (b *treeBuilder) aggregate(n *planNode) (node, error) {
+	if out, ok, err := b.countOfLimit(n); ok {
+		return out, err
+	}
+	sortedInput(n)
 	outer := b.arrival
 	b.arrival = slices.ContainsFunc(n.Expressions, orderSensitive)
 	child, err := b.only(n)
@@ -282,6 +289,8 @@ func typesOf(es []*expr) ([]vector.Type, error) {
 func typeOf(e *expr) (vector.Type, error) {
 	t := e.ReturnType
 	switch {
+	case e.known != nil:
+		return *e.known, nil
 	case e.Class == "BOUND_CONSTANT" && e.Value != nil:
 		t = &e.Value.Type
 	case t == nil:

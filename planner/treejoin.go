@@ -1,8 +1,6 @@
 package planner
 
-import (
-	"encoding/json"
-)
+import "github.com/sluice-sql/sluice/internal/vector"
 
 // Building joins, subqueries, common table expressions and set operations from a bound plan.
 
@@ -42,6 +40,11 @@ func (b *treeBuilder) join(n *planNode) (*join, error) {
 	if err != nil {
 		return nil, err
 	}
+	return b.joinOf(n, left)
+}
+
+// joinOf builds a join whose left side is built.
+func (b *treeBuilder) joinOf(n *planNode, left node) (*join, error) {
 	if n.Type == "LOGICAL_DELIM_JOIN" {
 		b.delims = append(b.delims, delimScope{left, n.DuplicateEliminated})
 	}
@@ -71,6 +74,9 @@ func (b *treeBuilder) join(n *planNode) (*join, error) {
 			return nil, err
 		}
 	}
+	if n.Type == "LOGICAL_ASOF_JOIN" {
+		return j, j.asof(n.JoinType)
+	}
 	switch n.JoinType {
 	case "", "INNER":
 	case "LEFT", "RIGHT", "SEMI", "ANTI", "SINGLE", "MARK":
@@ -83,10 +89,24 @@ func (b *treeBuilder) join(n *planNode) (*join, error) {
 	return j, nil
 }
 
-const (
-	singleJoin joinKind = "SINGLE" // a scalar subquery: at most one match
-	markJoin   joinKind = "MARK"   // adds whether there is a match
-)
+// asof makes a join of the given type an ASOF join. DuckDB puts the conditions in any order; one is an
+// inequality, the others are keys.
+func (n *join) asof(joinType string) error {
+	switch joinType {
+	case "INNER":
+		n.kind = asofJoin
+	case "LEFT":
+		n.kind = asofLeftJoin
+	case "SEMI", "ANTI":
+		n.kind = joinKind(joinType) // whether there is a nearest row is whether there is any
+	default:
+		return notYet("an ASOF %s join has no incremental rule yet", joinType)
+	}
+	if _, others := n.split(); len(others) != 1 || len(n.rest) > 0 {
+		return notYet("an ASOF join with %d inequalities", len(others))
+	}
+	return nil
+}
 
 // joinNode builds a join that stands by itself.
 func (b *treeBuilder) joinNode(n *planNode) (node, error) {
@@ -95,69 +115,22 @@ func (b *treeBuilder) joinNode(n *planNode) (node, error) {
 			return u, nil
 		}
 	}
-	j, err := b.join(n)
-	if err != nil {
-		return nil, err
+	if isMark(n) {
+		out, _, err := b.mark(n, nil)
+		return out, err
 	}
-	if j.kind == markJoin {
-		return nil, notYet("IN or EXISTS as a value")
-	}
-	return j, nil
-}
-
-// filterMark builds a filter over a MARK join: WHERE [NOT] EXISTS and WHERE x IN are semi and anti joins.
-// NOT IN is neither: it is NULL, not true, as soon as the subquery has a NULL.
-func (b *treeBuilder) filterMark(n *planNode) (node, error) {
-	j, err := b.join(n.Children[0])
-	if err != nil {
-		return nil, err
-	}
-	nl := len(j.left.types())
-	kind := joinKind("")
-	var rest []*expr
-	for _, p := range n.Expressions {
-		switch {
-		case p.Class == "BOUND_REF" && int(p.Index) == nl && kind == "":
-			kind = semiJoin
-		case p.Class == "BOUND_OPERATOR" && p.Type == "OPERATOR_NOT" && p.Children[0].Class == "BOUND_REF" && int(p.Children[0].Index) == nl && kind == "":
-			kind = antiJoin
-		case p.refs()[nl]:
-			return nil, notYet("IN or EXISTS inside an expression")
-		default:
-			rest = append(rest, p)
-		}
-	}
-	if kind == "" {
-		return nil, notYet("IN or EXISTS as a value")
-	}
-	if kind == antiJoin {
-		for _, c := range j.conds {
-			if c.comparison != "COMPARE_NOT_DISTINCT_FROM" {
-				return nil, notYet("NOT IN has no incremental rule yet")
-			}
-		}
-	}
-	j.kind = kind
-	out := &project{child: j}
-	for i, t := range j.left.types() {
-		out.exprs = append(out.exprs, ref(i))
-		out.out = append(out.out, t)
-	}
-	mark := raw("true", "BOOLEAN")
-	out.exprs = append(out.exprs, mark)
-	marks, err := typesOf([]*expr{mark})
-	if err != nil {
-		return nil, err
-	}
-	out.out = append(out.out, marks...)
-	if len(rest) == 0 {
-		return out, nil
-	}
-	return &filter{out, rest}, b.check(out.types(), rest, false)
+	return b.join(n)
 }
 
 // ref refers to a column of the child.
 func ref(i int) *expr { return &expr{Class: "BOUND_REF", Type: "BOUND_REF", Index: uint64(i)} }
+
+// typedRef is ref where the column's type is asked for.
+func typedRef(i int, t vector.Type) *expr {
+	e := ref(i)
+	e.known = &t
+	return e
+}
 
 // raw is SQL of the planner's own in place of a bound expression; {0}, {1}… are its children.
 func raw(sql, typeID string, children ...*expr) *expr {
@@ -186,24 +159,6 @@ func (b *treeBuilder) cteRef(n *planNode) (node, error) {
 	return def, nil
 }
 
-// limit builds ORDER BY … LIMIT as the rows whose number in that order is in range.
-func (b *treeBuilder) limit(n *planNode) (node, error) {
-	count, ok1 := constantLimit(n.LimitVal, -1)
-	offset, ok2 := constantLimit(n.OffsetVal, 0)
-	if !ok1 || !ok2 || len(n.Children) != 1 || n.Children[0].Type != "LOGICAL_ORDER_BY" {
-		return nil, notYet("LIMIT without ORDER BY, or with an expression")
-	}
-	order := n.Children[0]
-	child, err := b.only(order)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.checkOrders(child, order.Orders); err != nil {
-		return nil, err
-	}
-	return numbered(child, nil, order.Orders, offset, count), nil
-}
-
 func (b *treeBuilder) checkOrders(child node, orders []order) error {
 	var es []*expr
 	for _, o := range orders {
@@ -212,34 +167,20 @@ func (b *treeBuilder) checkOrders(child node, orders []order) error {
 	return b.check(child.types(), es, false)
 }
 
-func constantLimit(doc json.RawMessage, unset int64) (int64, bool) {
-	var v struct {
-		Type     string `json:"type"`
-		Constant int64  `json:"constant_integer"`
-	}
-	if len(doc) == 0 || json.Unmarshal(doc, &v) != nil {
-		return unset, true
-	}
-	switch v.Type {
-	case "UNSET":
-		return unset, true
-	case "CONSTANT_VALUE":
-		return v.Constant, true
-	}
-	return 0, false
-}
-
 // distinctOn is the first row of each group in the given order.
 func (b *treeBuilder) distinctOn(n *planNode) (node, error) {
 	child, err := b.only(n)
 	if err != nil {
 		return nil, err
 	}
-	if n.OrderBy == nil || len(n.OrderBy.Orders) == 0 {
-		return nil, notYet("DISTINCT ON without ORDER BY")
-	}
 	if err := b.check(child.types(), n.DistinctTargets, false); err != nil {
 		return nil, err
+	}
+	if n.OrderBy == nil || len(n.OrderBy.Orders) == 0 {
+		if !arrives(child) {
+			return nil, notYet("DISTINCT ON without ORDER BY, over rows that have no order")
+		}
+		return firstArrived(child, n.DistinctTargets, 0, 1), nil
 	}
 	if err := b.checkOrders(child, n.OrderBy.Orders); err != nil {
 		return nil, err
@@ -280,7 +221,7 @@ func oneRowGuards(es []*expr) []*expr {
 		if then.Class != "BOUND_FUNCTION" || then.Name != "error" || when.Class != "BOUND_COMPARISON" || when.Type != "COMPARE_GREATERTHAN" {
 			continue
 		}
-		out[i] = raw("CASE WHEN {0} > 1 THEN error('more than one row returned by a subquery used as an expression') ELSE {1} END", "", when.Left, e.Else)
+		out[i] = raw("CASE WHEN {0} > 1 THEN "+tooManyRows+" ELSE {1} END", "", when.Left, e.Else)
 		out[i].ReturnType = e.ReturnType
 	}
 	return out

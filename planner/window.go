@@ -62,6 +62,13 @@ func (b *treeBuilder) windowNode(n *planNode) (node, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, e := range n.Expressions {
+		// Why: LIMIT in a lateral subquery binds to a row number with a frame that text would not give it; a
+		// row number has no use for one.
+		if e.Type == "WINDOW_ROW_NUMBER" && e.Start == "UNBOUNDED_PRECEDING" && e.End == "CURRENT_ROW_ROWS" {
+			e.End = "CURRENT_ROW_RANGE"
+		}
+	}
 	if err := b.check(child.types(), n.Expressions, false); err != nil {
 		return nil, err
 	}
@@ -114,6 +121,9 @@ func common(a, b []*expr) []*expr {
 // tie-break can settle it: an order-sensitive aggregate, or a value picked from a frame that takes equals
 // in.
 func unstableWindow(e *expr) bool {
+	if determined(e) {
+		return false
+	}
 	switch e.Type {
 	case "WINDOW_AGGREGATE":
 		return orderSensitive(e)
@@ -121,6 +131,31 @@ func unstableWindow(e *expr) bool {
 		return !tieBreaks(e)
 	}
 	return false
+}
+
+// determined says that rows which are equal in the call's order are equal in all that it computes from.
+func determined(e *expr) bool {
+	same := append([]*expr{}, e.Partitions...)
+	for _, o := range e.Orders {
+		same = append(same, o.Expr)
+	}
+	fixed := map[int]bool{}
+	for _, x := range same {
+		if x.Class == "BOUND_REF" {
+			fixed[int(x.Index)] = true
+		}
+	}
+	for _, arg := range append(slices.Clone(e.Children), e.Filters, e.OffsetExpr, e.DefaultExpr) {
+		if arg == nil || slices.ContainsFunc(same, func(x *expr) bool { return sameExpr(x, arg) }) {
+			continue
+		}
+		for i := range arg.refs() {
+			if !fixed[i] {
+				return false
+			}
+		}
+	}
+	return len(e.ArgOrders) == 0
 }
 
 // windowRule computes touched partitions before and after the batch and emits the difference. Where the

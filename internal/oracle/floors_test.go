@@ -36,7 +36,7 @@ func TestMonthsDoNotKeepOrder(t *testing.T) {
 func TestSourcesOfOnePlainName(t *testing.T) {
 	p := plan(t, "names.sql", `CREATE SOURCE "продажи" (k BIGINT) WITH (connector = 'test');
 CREATE SOURCE "клиенты" (k BIGINT, s VARCHAR) WITH (connector = 'test');
-CREATE MATERIALIZED VIEW v AS SELECT k, s FROM "клиенты" WHERE k NOT IN (SELECT k FROM "продажи");`)
+CREATE MATERIALIZED VIEW v AS SELECT k, s FROM "клиенты" WHERE k IN (SELECT k FROM "продажи" LIMIT 10%);`)
 	names := map[string]bool{}
 	for _, s := range p.Program.States {
 		if names[s.Name] {

@@ -64,9 +64,12 @@ var joins = map[string]string{
 }
 
 // TestJoinsEqualOneShot is TestViewsEqualOneShot over two sources whose rows come in the same batches.
-func TestJoinsEqualOneShot(t *testing.T) {
+func TestJoinsEqualOneShot(t *testing.T) { equalOneShot(t, joins) }
+
+func equalOneShot(t *testing.T, views map[string]string) {
+	t.Helper()
 	var names []string
-	for name := range joins {
+	for name := range views {
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -75,7 +78,7 @@ func TestJoinsEqualOneShot(t *testing.T) {
 		fmt.Fprintf(&b, sourceSQL, watermark)
 		b.WriteString(strings.Replace(fmt.Sprintf(sourceSQL, watermark), "SOURCE t ", "SOURCE u ", 1))
 		for _, name := range names {
-			fmt.Fprintf(&b, "CREATE MATERIALIZED VIEW %q AS %s;\n", name, joins[name])
+			fmt.Fprintf(&b, "CREATE MATERIALIZED VIEW %q AS %s;\n", name, views[name])
 		}
 		p := plan(t, "joins.sql", b.String())
 		for _, v := range p.Views {
