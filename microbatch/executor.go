@@ -355,3 +355,6 @@ func (o *OutputDelta) seal() {
 	}
 	o.Digest = checkpointlog.OutputDigest{Output: o.Name, Rows: o.Rows, Sum: d.String()}
 }
+
+// StateRows is how many rows a state holds.
+func (x *Executor) StateRows(name string) int64 { return x.states[name].Stats().Rows }
