@@ -370,15 +370,20 @@ func seeds(t *testing.T, few int) int {
 	return few
 }
 
+// soakRange is the first seed and how many.
+func soakRange(t *testing.T, few int) (first int64, n int) {
+	first = 1
+	if s := os.Getenv("SLUICE_SOAK_FIRST"); s != "" {
+		first, _ = strconv.ParseInt(s, 10, 64)
+	}
+	return first, seeds(t, few)
+}
+
 // TestRandomQueries plans random queries, runs each that plain DuckDB can answer and compares it with
 // plain DuckDB after every batch. A failure prints the shrunk query; keep it in testdata/regressions.
 func TestRandomQueries(t *testing.T) {
 	const pack = 16
-	first := int64(1)
-	if s := os.Getenv("SLUICE_SOAK_FIRST"); s != "" {
-		first, _ = strconv.ParseInt(s, 10, 64)
-	}
-	n := seeds(t, 112)
+	first, n := soakRange(t, 112)
 	sc := newScreen(t)
 	var incremental, full, skipped int
 	reasons := map[string]int{}
@@ -435,22 +440,28 @@ func TestRandomQueries(t *testing.T) {
 	}
 }
 
-// TestRegressions runs every query that a random test once caught.
-func TestRegressions(t *testing.T) {
+// regressions are the queries that a random test once caught.
+func regressions(t *testing.T) (out []namedQuery) {
 	files, err := filepath.Glob("testdata/regressions/*.sql")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no regressions: %v", err)
 	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(filepath.Base(f), ".sql")
+		out = append(out, namedQuery{name, strings.TrimSuffix(strings.TrimSpace(string(text)), ";")})
+	}
+	return out
+}
+
+// TestRegressions runs every query that a random test once caught.
+func TestRegressions(t *testing.T) {
 	for _, watermark := range []string{"", "ts - INTERVAL '4 seconds'"} {
 		tr := trial{watermark: watermark, seed: 3, rows: 160, cut: 40, fail: watermark != ""}
-		for _, f := range files {
-			text, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			name := strings.TrimSuffix(filepath.Base(f), ".sql")
-			tr.queries = append(tr.queries, namedQuery{name, strings.TrimSuffix(strings.TrimSpace(string(text)), ";")})
-		}
+		tr.queries = regressions(t)
 		p, err := tr.run(t)
 		if err != nil {
 			for name, err := range tr.failing(t) {

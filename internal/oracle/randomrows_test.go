@@ -51,26 +51,17 @@ var wideColumns = []column{
 }
 
 // wideSources declares t and u; watermark is an expression over ts or empty.
-func wideSources(watermark string) string {
-	var defs []string
-	for _, c := range wideColumns {
-		defs = append(defs, c.name+" "+c.sqlType)
-	}
-	if watermark != "" {
-		defs = append(defs, "WATERMARK FOR ts AS "+watermark)
-	}
-	var b strings.Builder
-	for _, name := range []string{"t", "u"} {
-		fmt.Fprintf(&b, "CREATE SOURCE %s (%s) WITH (connector = 'test');\n", name, strings.Join(defs, ", "))
-	}
-	return b.String()
+func wideSources(kinds [2]string, watermark string) string {
+	return wideSource("t", kinds[0], watermark) + wideSource("u", kinds[1], watermark)
 }
 
 // wideRows is a query for n rows of a wide source.
-func wideRows(n int, seed int64) string {
+func wideRows(n int, seed int64) string { return wideRowsOf(wideColumns, n, seed) }
+
+func wideRowsOf(columns []column, n int, seed int64) string {
 	var b strings.Builder
 	b.WriteString("SELECT ")
-	for _, c := range wideColumns {
+	for _, c := range columns {
 		pick := fmt.Sprintf("hash(i, %d, '%s')", seed, c.name)
 		if c.name == "ts" {
 			fmt.Fprintf(&b, "CASE WHEN %[1]s %% 23 = 0 THEN NULL ELSE TIMESTAMP '2020-01-01' + to_seconds(i * 0.4) - to_seconds((%[1]s %% 9)::DOUBLE) END AS ts, ", pick)
@@ -93,11 +84,12 @@ type trial struct {
 	rows, cut int
 	silent    int // polls at which u has no rows yet
 	fail      bool
+	kinds     [2]string // of t and u: weighted or keyed; append if empty
 }
 
 func (tr trial) text() string {
 	var b strings.Builder
-	b.WriteString(wideSources(tr.watermark))
+	b.WriteString(wideSources(tr.kinds, tr.watermark))
 	for _, q := range tr.queries {
 		fmt.Fprintf(&b, "CREATE MATERIALIZED VIEW %q AS %s;\n", q.name, q.sql)
 	}
@@ -139,7 +131,7 @@ func (tr trial) drive(t testing.TB, p *planner.Pipeline) error {
 	rng := rand.New(rand.NewSource(tr.seed))
 	sources := map[string]*rowsSource{}
 	for i, name := range []string{"t", "u"} {
-		sources[name] = &rowsSource{rows: wideChunk(t, tr.rows, tr.seed*2+int64(i)), cut: func() int64 { return int64(rng.Intn(tr.cut)) }}
+		sources[name] = &rowsSource{rows: tr.chunk(t, i), cut: func() int64 { return int64(rng.Intn(tr.cut)) }}
 	}
 	polls, cut := 0, sources["u"].cut
 	sources["u"].cut = func() int64 {
@@ -173,9 +165,16 @@ func (tr trial) judge(p *planner.Pipeline, sources map[string]*rowsSource, probl
 	if _, _, err := one.Query(ctx, "PRAGMA disable_optimizer"); err != nil {
 		return err
 	}
-	for at := 0; at < tr.rows; at += 5 {
+	most := 0
+	for _, src := range sources {
+		most = max(most, src.rows.N)
+	}
+	for at := 0; at < most; at += 5 {
 		for name, src := range sources {
 			keep := make([]bool, src.rows.N)
+			if at >= src.rows.N {
+				continue
+			}
 			for i := at; i < min(at+5, src.rows.N); i++ {
 				keep[i] = true
 			}
@@ -190,6 +189,16 @@ func (tr trial) judge(p *planner.Pipeline, sources map[string]*rowsSource, probl
 		}
 	}
 	return problem
+}
+
+// chunk makes the rows of source number i.
+func (tr trial) chunk(t testing.TB, i int) *vector.Chunk {
+	switch kind := tr.kinds[i]; kind {
+	case "", "append":
+		return wideChunk(t, tr.rows, tr.seed*2+int64(i))
+	default:
+		return wideChanges(t, kind, tr.rows, tr.seed*2+int64(i))
+	}
 }
 
 var wideChunks = map[string]*vector.Chunk{}

@@ -76,7 +76,8 @@ func (s *stepper) chunks(source string, tuples []string) []*vector.Chunk {
 
 // step runs a batch and applies its outputs.
 func (s *stepper) step(in map[string][]*vector.Chunk) error {
-	out, err := s.x.Run(context.Background(), in)
+	s.x.SetInput(in)
+	out, err := s.x.Run(context.Background(), planner.Times{})
 	if err != nil {
 		s.x.Rollback()
 		return err
