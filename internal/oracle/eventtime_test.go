@@ -1,13 +1,18 @@
 package oracle_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sluice-sql/sluice/internal/oracle/oracletest"
+	"github.com/sluice-sql/sluice/microbatch"
 )
 
 // closing are views with EMIT ON WINDOW CLOSE over the sources t and u.
@@ -93,5 +98,184 @@ func TestEmitOnWindowClose(t *testing.T) {
 				t.Error("no row was late")
 			}
 		})
+	}
+}
+
+// drain runs a pipeline to the end of its input in one go and returns its last progress.
+func drain(t *testing.T, cfg microbatch.Config) microbatch.Progress {
+	t.Helper()
+	cfg.UntilEnd = true
+	p, err := microbatch.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := p.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return p.Progress()
+}
+
+// TestWatermarkKeepsStateSmall: the state follows what the watermark has left open, not the input.
+func TestWatermarkKeepsStateSmall(t *testing.T) {
+	var b strings.Builder
+	source := fmt.Sprintf(sourceSQL, ", WATERMARK FOR ts AS ts - INTERVAL '4 seconds'")
+	b.WriteString(source + strings.Replace(source, "SOURCE t ", "SOURCE u ", 1))
+	for _, name := range []string{"tumbling", "hopping", "top", "joined", "left_joined", "unioned", "excepted"} {
+		fmt.Fprintf(&b, "CREATE MATERIALIZED VIEW %q AS %s EMIT ON WINDOW CLOSE;\n", name, closing[name])
+	}
+	p := plan(t, "small.sql", b.String())
+	var kept []int64
+	for _, rows := range []int{300, 1500} {
+		sources := map[string]*rowsSource{}
+		for i, name := range []string{"t", "u"} {
+			// Rows without an event time are in no window that ever closes.
+			timed := "SELECT * FROM (" + rowsQuery(rows, int64(i+1)) + ") WHERE ts IS NOT NULL ORDER BY _seq"
+			sources[name] = &rowsSource{rows: generate(t, timed), cut: func() int64 { return 50 }}
+		}
+		sink := newSink(t, p, sources)
+		at := drain(t, config(t, p, sources, sink))
+		if at.RowsWaiting == 0 || at.RowsWaiting >= at.StateRows || at.RowsLate == 0 {
+			t.Errorf("after %d rows: %+v", rows, at)
+		}
+		kept = append(kept, at.StateRows)
+	}
+	t.Logf("state rows after 300 and 1500 rows of each source: %v", kept)
+	if kept[1] > kept[0]*3/2 {
+		t.Errorf("the state grows with the input: %v rows", kept)
+	}
+}
+
+// TestFarFuture: one row of the year 9999 makes nothing late and is processed like any other, and with
+// max_future = 'none' it is trusted.
+func TestFarFuture(t *testing.T) {
+	for _, tc := range []struct {
+		options string
+		late    bool
+	}{{"", false}, {", max_future = 'none'", true}} {
+		text := strings.Replace(fmt.Sprintf(sourceSQL, ", WATERMARK FOR ts AS ts - INTERVAL '20 seconds'"), "'test'", "'test'"+tc.options, 1) +
+			"CREATE MATERIALIZED VIEW v AS " + closing["tumbling"] + " EMIT ON WINDOW CLOSE;\nCREATE MATERIALIZED VIEW n AS SELECT ts > '9000-01-01' AS far, count(*) AS c FROM t GROUP BY 1;\n"
+		p := plan(t, "future.sql", text)
+		rows := "SELECT * REPLACE (CASE WHEN _seq = 40 THEN TIMESTAMP '9999-12-31' ELSE ts END AS ts) FROM (" + rowsQuery(200, 3) + ") ORDER BY _seq"
+		sources := map[string]*rowsSource{"t": {rows: generate(t, rows), cut: func() int64 { return 25 }}}
+		sink := newSink(t, p, sources)
+		at := drain(t, config(t, p, sources, sink))
+		if got := at.RowsLate > 0; got != tc.late {
+			t.Errorf("options %q: %d rows are late", tc.options, at.RowsLate)
+		}
+		if got := at.RowsFuture == 1; got == tc.late {
+			t.Errorf("options %q: %d rows are in the far future", tc.options, at.RowsFuture)
+		}
+		if sink.Rows("v") == 0 || sink.Rows("n") < 2 {
+			t.Errorf("options %q: %d windows, %d counts", tc.options, sink.Rows("v"), sink.Rows("n"))
+		}
+	}
+}
+
+// TestIdleSource: a source that delivers nothing for its idle timeout no longer holds the other back, in a
+// batch without rows if need be; what it delivers afterwards behind the watermark is late, and replay, which
+// has no clock, decides the same.
+func TestIdleSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// The clock stands at the year 2000 here, so that all rows are of the future.
+		watermark := strings.Replace(fmt.Sprintf(sourceSQL, ", WATERMARK FOR ts AS ts - INTERVAL '20 seconds'"), "'test'", "'test', max_future = 'none'", 1)
+		text := watermark + strings.Replace(strings.Replace(watermark, "SOURCE t ", "SOURCE u ", 1), "'test'", "'test', idle_timeout = '30 seconds'", 1) +
+			"CREATE MATERIALIZED VIEW v AS " + closing["unioned"] + " EMIT ON WINDOW CLOSE;\n"
+		p := plan(t, "idle.sql", text)
+		start := time.Now()
+		sources := map[string]*rowsSource{
+			"t": {rows: generate(t, rowsQuery(200, 3)), cut: func() int64 { return 100 }},
+			"u": {rows: generate(t, rowsQuery(60, 4)), cut: func() int64 {
+				if time.Since(start) < time.Minute {
+					return 0
+				}
+				return 30
+			}},
+		}
+		sink := newSink(t, p, sources)
+		cfg := config(t, p, sources, sink)
+		pl, err := microbatch.Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() { done <- pl.Run(context.Background()) }()
+		shown := func(after time.Duration) (int, microbatch.Progress) {
+			<-time.After(after)
+			synctest.Wait()
+			return sink.Rows("v"), pl.Progress()
+		}
+		if n, at := shown(25 * time.Second); n != 0 || at.RowsIn != 200 {
+			t.Errorf("before the timeout: %d rows shown, %+v", n, at)
+		}
+		n, at := shown(10 * time.Second)
+		if n == 0 || at.RowsIn != 200 {
+			t.Errorf("after the timeout: %d rows shown, %+v", n, at)
+		}
+		if again, later := shown(60 * time.Second); later.RowsLate == 0 || again != n {
+			t.Errorf("after the source is back: %d rows shown, %+v", again, later)
+		}
+		pl.Stop()
+		if err := errors.Join(<-done, pl.Close()); err != nil {
+			t.Error(err)
+		}
+		report, err := microbatch.Replay(context.Background(), cfg, microbatch.ReplayOptions{})
+		if err != nil || report.Failed > 0 || report.Batches < 3 {
+			t.Errorf("replay: %+v, %v", report, err)
+		}
+	})
+}
+
+// TestCloseOverRetractions: rows that are taken back before their window closes are not shown; what is taken
+// back later than the watermark allows is late, as the row itself would be.
+func TestCloseOverRetractions(t *testing.T) {
+	for i, lateness := range []string{"", ", allowed_lateness = '3 seconds'"} {
+		source := strings.Replace(fmt.Sprintf(sourceSQL, ", WATERMARK FOR ts AS ts - INTERVAL '2 seconds'"), "'test'", "'test', format = 'changelog'"+lateness, 1)
+		var b strings.Builder
+		b.WriteString(source + strings.Replace(source, "SOURCE t ", "SOURCE u ", 1))
+		for _, name := range []string{"tumbling", "top", "joined", "rows", "filtered", "distinct", "excepted"} {
+			fmt.Fprintf(&b, "CREATE MATERIALIZED VIEW %q AS %s EMIT ON WINDOW CLOSE;\n", name, closing[name])
+		}
+		p := plan(t, "retractions.sql", b.String())
+		rng := rand.New(rand.NewSource(int64(i)))
+		sources := map[string]*rowsSource{}
+		for s, name := range []string{"t", "u"} {
+			// Every fourth row is taken back, at once or up to 30 rows later.
+			rows := "WITH r AS (" + rowsQuery(200, int64(10*i+s)) + "), c AS (SELECT * EXCLUDE (_seq), 1::BIGINT AS _w, _seq AS place, _seq FROM r UNION ALL " +
+				"SELECT * EXCLUDE (_seq), -1::BIGINT, _seq + (hash(_seq) % 30)::BIGINT, _seq FROM r WHERE _seq % 4 = 0 AND ts IS NOT NULL) " +
+				"SELECT * EXCLUDE (place, _seq), row_number() OVER (ORDER BY place, _seq, _w DESC) AS _seq FROM c ORDER BY _seq"
+			sources[name] = &rowsSource{rows: generate(t, rows), cut: func() int64 { return int64(rng.Intn(40)) }}
+		}
+		sink := newSink(t, p, sources)
+		oracletest.Run(t, config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Replay: true})
+		for _, v := range p.Views {
+			if sink.Rows(v.Name) == 0 {
+				t.Errorf("view %s never showed a row", v.Name)
+			}
+		}
+	}
+}
+
+// TestBatchTime: rows carry the time of their batch, whatever becomes of the engine in between, and windows of
+// it close like others.
+func TestBatchTime(t *testing.T) {
+	source := strings.Replace(fmt.Sprintf(sourceSQL, ", seen TIMESTAMP METADATA FROM 'batch_time', WATERMARK FOR seen AS seen"), "k BIGINT, s VARCHAR",
+		"early TIMESTAMPTZ METADATA FROM 'batch_time', k BIGINT, s VARCHAR", 1)
+	p := plan(t, "batchtime.sql", source+`
+CREATE MATERIALIZED VIEW seen AS SELECT seen, early, count(*) AS c, min(ts) AS ts FROM t GROUP BY ALL;
+CREATE MATERIALIZED VIEW windows AS SELECT window_end, k, count(*) AS c FROM tumble(t, seen, INTERVAL '1 millisecond') GROUP BY ALL EMIT ON WINDOW CLOSE;
+CREATE MATERIALIZED VIEW kept AS SELECT k, s, seen FROM t WHERE v > 20;`)
+	for seed := int64(1); seed <= 2; seed++ {
+		rng := rand.New(rand.NewSource(seed))
+		sources := map[string]*rowsSource{"t": {rows: generate(t, rowsQuery(200, seed)), cut: func() int64 { return 1 + int64(rng.Intn(40)) }}}
+		sink := newSink(t, p, sources)
+		oracletest.Run(t, config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Fail: seed > 1, Replay: true})
+		if n := sink.Rows("seen"); n < 5 || sink.Rows("windows") == 0 {
+			t.Errorf("seed %d: %d batch times, %d windows", seed, n, sink.Rows("windows"))
+		}
 	}
 }
