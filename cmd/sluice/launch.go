@@ -271,7 +271,7 @@ func nexmarkOptionsOf(src planner.Source, v ddl.Values) (nexmark.Options, error)
 		WithHint("write it as '2015-07-15 00:00:00'")
 }
 
-var namesColumn = regexp.MustCompile(`(?:^|\W)column "?([^" ]+)"?`)
+var namesColumn = regexp.MustCompile(`(?:^|\W)column "?([^" :]+)"?`)
 
 // positioned turns a constructor's errors into errors at the option or column that each is about.
 func (l *loaded) positioned(src *ddl.Source, err error) error {
