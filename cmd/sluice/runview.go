@@ -96,6 +96,9 @@ func (o *runOptions) summary(l *loaded, p place, at microbatch.Progress, end err
 		if at.RowsLate+at.RowsBad > 0 { // The rows were the result; these are not among them.
 			fmt.Fprintf(w, "%s: %s late and %s unreadable rows were left out\n", l.Name, term.Count(at.RowsLate), term.Count(at.RowsBad))
 		}
+		if at.RowsWaiting > 0 {
+			fmt.Fprintf(w, "%s: %s rows wait for the watermark to close their window\n", l.Name, term.Count(at.RowsWaiting))
+		}
 		return nil
 	}
 	elapsed := time.Since(at.StartedAt)
