@@ -26,7 +26,7 @@ func Resolve(f Facts) (Decision, error) {
 	case f.fenceWentBack():
 		return refuse(ReasonEpochBehind,
 			fmt.Sprintf("the ledger's epoch is now %d, but the log holds batches of epoch %d", f.Ledger.Epoch, f.Log.Epoch),
-			"the database was restored from an older backup or is another one; point the pipeline at the database it was writing to"), nil
+			"the database or directory was restored from an older backup or is another one; point the pipeline at what it was writing to"), nil
 	case f.Plan != f.Log.Plan:
 		// The file was edited (or sluice was upgraded) while the pipeline was stopped.
 		return refuse(ReasonPlanChanged,
@@ -63,13 +63,13 @@ func (f *Facts) resolve() Decision {
 		// The database was created anew, or the ledger was dropped.
 		return refuse(ReasonLedgerMissing,
 			fmt.Sprintf("the log says that batch %d is committed, but the ledger knows no batch of this pipeline", f.Log.Committed),
-			"point the pipeline at the database it was writing to, or drop the pipeline to begin again in this one")
+			"point the pipeline at the database or directory it was writing to, or drop the pipeline to begin again in this one")
 	default:
 		// The database was restored from a backup, or failed over to a replica that lacked the last
 		// commits, or lost them because synchronous_commit was off.
 		return refuse(ReasonLedgerBehind,
-			fmt.Sprintf("the ledger ends at batch %d, but the log says that batch %d is committed: the database has lost commits", ledger, f.Log.Committed),
-			"restore a newer backup of the database, or a savepoint of the pipeline from before the backup")
+			fmt.Sprintf("the ledger ends at batch %d, but the log says that batch %d is committed: commits were lost", ledger, f.Log.Committed),
+			"restore a newer backup of the database or directory, or a savepoint of the pipeline from before the backup")
 	}
 }
 

@@ -124,11 +124,12 @@ func (p *Pipeline) stage(ctx context.Context, b *batch) error {
 	return nil
 }
 
-// sinksOf lists the sinks that a batch goes to.
+// sinksOf lists the sinks that a batch goes to. When a start settles a batch, that is those that do not have
+// it: an engine that died between the commits of two sinks leads there.
 func (p *Pipeline) sinksOf(b *batch) []BoundSink {
 	var out []BoundSink
 	for _, s := range p.sinks {
-		if !b.settling || !s.Ephemeral {
+		if !b.settling || !s.Ephemeral && s.ledger.Batch < b.number {
 			out = append(out, s)
 		}
 	}
@@ -150,7 +151,12 @@ func (p *Pipeline) prepare(b *batch) (err error) {
 func (p *Pipeline) commit(ctx context.Context, b *batch) error {
 	start := time.Now()
 	defer func() { b.commitFor = time.Since(start) }()
-	for _, s := range p.sinksOf(b) {
+	for i, s := range p.sinksOf(b) {
+		if i > 0 {
+			if err := fpBetween.Hit(); err != nil {
+				return fmt.Errorf("commit batch %d: %w", b.number, err)
+			}
+		}
 		if err := s.Sink.Commit(ctx, b.permit, p.commitInfo(b)); err != nil {
 			return fmt.Errorf("commit batch %d: %w", b.number, err)
 		}

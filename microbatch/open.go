@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sluice-sql/sluice/checkpointlog"
@@ -17,7 +18,7 @@ import (
 // but the epoch.
 func Open(ctx context.Context, cfg Config) (_ *Pipeline, err error) {
 	cfg.setDefaults()
-	p := &Pipeline{cfg: cfg, program: cfg.Plan.Program, sinks: cfg.Sinks, stop: make(chan struct{})}
+	p := &Pipeline{cfg: cfg, program: cfg.Plan.Program, sinks: slices.Clone(cfg.Sinks), stop: make(chan struct{})}
 	p.progress.p = Progress{Pipeline: cfg.Name, StartedAt: time.Now(), RemainingBytes: -1, RemainingRows: -1}
 	defer func() {
 		if err != nil {
@@ -42,50 +43,51 @@ func Open(ctx context.Context, cfg Config) (_ *Pipeline, err error) {
 	for _, bad := range rec.BadSnapshots {
 		cfg.Logger.Error("a snapshot is damaged and was set aside", "pipeline", cfg.Name, "error", bad)
 	}
-	ledger, err := p.openSinks(ctx, rec)
-	if err != nil {
+	if err := p.openSinks(ctx, rec); err != nil {
 		return nil, err
 	}
-	if err := p.recover(ctx, rec, ledger); err != nil {
+	if err := p.recover(ctx, rec); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// openSinks opens every sink and returns the ledger of the durable one.
-func (p *Pipeline) openSinks(ctx context.Context, rec *checkpointlog.Recovered) (*Ledger, error) {
-	var durable *Ledger
-	for _, s := range p.sinks {
+// openSinks opens every sink and keeps what the durable ones' ledgers say.
+func (p *Pipeline) openSinks(ctx context.Context, rec *checkpointlog.Recovered) error {
+	p.epoch = rec.Facts().Epoch + 1
+	durable := false
+	for i := range p.sinks {
+		s := &p.sinks[i]
 		ledger, err := s.Sink.Open(ctx, p.cfg.Name, s.Targets)
 		if err != nil {
-			return nil, fmt.Errorf("open the sink: %w", err)
+			return fmt.Errorf("open the sink: %w", err)
 		}
+		s.ledger = ledger
 		if s.Ephemeral {
 			continue
 		}
-		if durable != nil {
-			return nil, errors.New("a pipeline can write to one database only")
+		// Why the least of the epochs goes into the log: sinks count on their own, and a start that fails at
+		// the second has raised only the first. The least rises with every start that gets through, and a
+		// ledger that is at or below what the log has is one that went back in time.
+		if !durable || ledger.Epoch < p.epoch {
+			p.epoch = ledger.Epoch
 		}
-		durable = &ledger
-	}
-	p.epoch = rec.Facts().Epoch + 1
-	if durable != nil {
-		p.epoch = durable.Epoch
+		durable = true
 	}
 	p.progress.p.Epoch = p.epoch
-	return durable, nil
+	return nil
 }
 
 // RefusedError says that a start would break the guarantee.
 type RefusedError = checkpointlog.RefusedError
 
 // recover settles the last batch and restores the state after it.
-func (p *Pipeline) recover(ctx context.Context, rec *checkpointlog.Recovered, ledger *Ledger) error {
-	facts, err := p.facts(ctx, rec, ledger)
+func (p *Pipeline) recover(ctx context.Context, rec *checkpointlog.Recovered) error {
+	facts, err := p.facts(ctx, rec)
 	if err != nil {
 		return err
 	}
-	decision, err := checkpointlog.Resolve(facts)
+	decision, err := checkpointlog.ResolveSinks(p.program.Fingerprint, rec.Facts(), facts)
 	if err != nil {
 		return err
 	}
@@ -126,33 +128,35 @@ func (p *Pipeline) recover(ctx context.Context, rec *checkpointlog.Recovered, le
 	return nil
 }
 
-// facts gathers what Resolve decides on. Without a durable sink the log is its own ledger: what is
-// prepared counts as committed.
-func (p *Pipeline) facts(ctx context.Context, rec *checkpointlog.Recovered, ledger *Ledger) (checkpointlog.Facts, error) {
-	f := checkpointlog.Facts{Plan: p.program.Fingerprint, Log: rec.Facts()}
+// facts gathers what each durable sink says. Without any the log is its own ledger: what is prepared counts
+// as committed.
+func (p *Pipeline) facts(ctx context.Context, rec *checkpointlog.Recovered) ([]checkpointlog.SinkFacts, error) {
+	var out []checkpointlog.SinkFacts
 	last := rec.LastPrepared
-	if ledger == nil {
-		f.Ledger.Epoch = p.epoch
-		if last != nil {
-			f.Ledger = checkpointlog.LedgerFacts{Found: true, Epoch: p.epoch, Batch: last.Batch, ContentHash: checkpointlog.ContentHash(last)}
-		}
-		return f, nil
-	}
-	f.Ledger = checkpointlog.LedgerFacts{Found: ledger.Found, Epoch: ledger.Epoch, Batch: ledger.Batch, Plan: ledger.Plan, ContentHash: ledger.ContentHash}
-	if last == nil || ledger.Batch != last.Batch-1 {
-		return f, nil
-	}
-	for _, s := range p.sinks {
+	for i := range p.sinks {
+		s := &p.sinks[i]
 		if s.Ephemeral {
 			continue
 		}
-		staged, err := s.Sink.HasStaged(ctx, last.Batch, s.digests(last.Outputs))
-		if err != nil {
-			return f, fmt.Errorf("look for the staged rows of batch %d: %w", last.Batch, err)
+		l := s.ledger
+		f := checkpointlog.SinkFacts{Name: s.Name,
+			Ledger: checkpointlog.LedgerFacts{Found: l.Found, Epoch: l.Epoch, Batch: l.Batch, Plan: l.Plan, ContentHash: l.ContentHash}}
+		if last != nil && l.Batch == last.Batch-1 {
+			var err error
+			if f.Staged, err = s.Sink.HasStaged(ctx, last.Batch, s.digests(last.Outputs)); err != nil {
+				return nil, fmt.Errorf("look for the staged rows of batch %d: %w", last.Batch, err)
+			}
 		}
-		f.Staged = staged
+		out = append(out, f)
 	}
-	return f, nil
+	if len(out) > 0 {
+		return out, nil
+	}
+	self := checkpointlog.LedgerFacts{Epoch: p.epoch}
+	if last != nil {
+		self = checkpointlog.LedgerFacts{Found: true, Epoch: p.epoch, Batch: last.Batch, ContentHash: checkpointlog.ContentHash(last)}
+	}
+	return []checkpointlog.SinkFacts{{Ledger: self}}, nil
 }
 
 // digests picks those of the sink's outputs.

@@ -20,6 +20,7 @@ var (
 	fpExecuted = failpoint.New("batch.execute.after_run")
 	fpStaged   = failpoint.New("batch.after_stage")
 	fpPrepared = failpoint.New("batch.after_prepare")
+	fpBetween  = failpoint.New("batch.commit.between_sinks")
 	fpCommited = failpoint.New("batch.after_commit")
 	fpDone     = failpoint.New("batch.after_done")
 )
@@ -83,11 +84,16 @@ func (c *Config) setDefaults() {
 
 // BoundSink is a sink with the outputs that go to it.
 type BoundSink struct {
-	Sink    Sink
+	Sink Sink
+	// Name tells the sink in messages about recovery. It may be empty when there is one durable sink.
+	Name    string
 	Targets []Target
 	// Ephemeral sinks (standard output) have no ledger that outlives the process; recovery does not ask
 	// them.
 	Ephemeral bool
+
+	// ledger is what Open returned.
+	ledger Ledger
 }
 
 // staged picks the sink's outputs out of a batch.

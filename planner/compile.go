@@ -18,6 +18,7 @@ type compiler struct {
 	counter *int   // numbers the names of the whole program
 	notes   map[node]*note
 	sources map[string]*SourceInput
+	zset    bool // a sink wants every change with its weight, whatever the key
 }
 
 // note is what explain needs to know of a compiled node.
@@ -225,6 +226,9 @@ func (c *compiler) emit(name string, cols []vector.Field, r *relation) error {
 	var sql string
 	n := len(r.types)
 	switch {
+	case c.zset && (r.pairs || !r.append):
+		out.Mode = Multiset
+		sql = consolidate(r.rows(), n)
 	case r.pairs && r.keyed:
 		out.Mode, out.Key = Upsert, r.key
 		var b strings.Builder

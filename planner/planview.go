@@ -118,7 +118,7 @@ func (p *planning) incremental(st *ddl.View, doc []byte, cols []vector.Field) (*
 
 func (p *planning) compiler(st *ddl.View) *compiler {
 	return &compiler{ctx: p.ctx, binder: p.binder, program: p.out.Program, view: "_" + plainName(st.Name.Name), counter: &p.names,
-		notes: map[node]*note{}, sources: p.inputs}
+		notes: map[node]*note{}, sources: p.inputs, zset: changelogs(p.file)[st.Name.Key()]}
 }
 
 // plainName keeps what needs no quotes in SQL.

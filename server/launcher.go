@@ -31,6 +31,8 @@ type Description struct {
 	Plan string `json:"plan,omitempty"`
 	// Tables are those to read in Postgres, quoted and qualified as psql wants them.
 	Tables []string `json:"tables,omitempty"`
+	// Files are patterns that match what the pipeline writes as files.
+	Files []string `json:"files,omitempty"`
 	// Psql is the shell command that opens psql on their database. Empty when it would show a password.
 	Psql string `json:"psql,omitempty"`
 	// Warnings tell what is allowed and yet likely to surprise.
@@ -44,7 +46,7 @@ type Launcher interface {
 	Check(ctx context.Context, s Spec) (Description, error)
 	// Launch takes the pipeline over and settles what its last engine left.
 	Launch(ctx context.Context, s Spec) (Runner, error)
-	// Drop removes all that the pipeline made, its log included, and returns the tables it dropped. It
+	// Drop removes all that the pipeline made, its log included, and returns the tables and directories it dropped. It
 	// succeeds when there is nothing left to remove.
 	Drop(ctx context.Context, s Spec, tables Tables) (dropped []string, err error)
 	// Classify says whether starting again can help after err; see Classify for the engine's own errors.

@@ -107,16 +107,24 @@ func (o *checkOptions) check(ctx context.Context) (*checkReport, error) {
 	if err := l.checkSources(ctx, r); err != nil {
 		return nil, err
 	}
-	if !l.needsPostgres() {
+	if !l.durable() {
 		r.add("target", "standard output", "no PostgreSQL needed")
 		return r, nil
+	}
+	if err := l.checkFileSinks(); err != nil {
+		return nil, err
+	}
+	for _, b := range l.fileSinks() {
+		r.add("files", b.files.Dir, "fit, or will be made")
 	}
 	state, err := o.stateDirFrom(o.state)
 	if err != nil {
 		return nil, err
 	}
-	if err := o.checkDatabase(ctx, l, state, r); err != nil {
-		return nil, err
+	if l.needsPostgres() {
+		if err := o.checkDatabase(ctx, l, state, r); err != nil {
+			return nil, err
+		}
 	}
 	return r, checkLog(l, state.pipeline(l.Name), r)
 }

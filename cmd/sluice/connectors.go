@@ -3,7 +3,9 @@ package main
 import (
 	"slices"
 
+	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
+	filesink "github.com/sluice-sql/sluice/sinks/file"
 )
 
 // What each connector can be told in WITH (…). The connectors' own Options say what a value means in
@@ -66,6 +68,22 @@ var postgresOptions = []ddl.OptionSpec{
 	{Name: "primary_key", Kind: ddl.Bool, Default: "false", Doc: "a PRIMARY KEY, which refuses NULLs in the key"},
 }
 
+// fileSinkCSV are refused for other formats.
+var fileSinkCSV = []string{"header", "delimiter", "quote", "null"}
+
+var fileSinkOptions = []ddl.OptionSpec{
+	optConnector,
+	{Name: "path", Kind: ddl.String, Required: true, Doc: "a directory; relative to the SQL file"},
+	{Name: "format", Kind: ddl.Enum, Enum: []string{"json", "csv", "parquet"}, Default: "json", Doc: "json is one object a line"},
+	{Name: "mode", Kind: ddl.Enum, Enum: []string{"append", "changelog"}, Default: "append", Doc: "changelog takes any view and adds the column _weight"},
+	{Name: "partition_by", Kind: ddl.List, Doc: "columns that make the path, as in dt=2026-01-01/"},
+	{Name: "compression", Kind: ddl.Enum, Enum: []string{"none", "gzip", "zstd", "snappy", "lz4_raw"}, Doc: "defaults to snappy for parquet and none for the others"},
+	{Name: "header", Kind: ddl.Bool, Default: "true", Doc: "csv: the first line names the columns"},
+	{Name: "delimiter", Kind: ddl.String, Doc: "csv: separates fields"},
+	{Name: "quote", Kind: ddl.String, Doc: "csv: encloses fields"},
+	{Name: "null", Kind: ddl.String, Doc: "csv: how NULL is written, without quotes"},
+}
+
 var stdoutOptions = []ddl.OptionSpec{
 	optConnector,
 	{Name: "format", Kind: ddl.Enum, Enum: []string{"json", "table"}, Doc: "defaults to table on a terminal and json elsewhere"},
@@ -77,5 +95,13 @@ var blackholeOptions = []ddl.OptionSpec{optConnector}
 var (
 	sourceConnectors = []string{"file", "nexmark"}
 	tableConnectors  = []string{"file"}
-	sinkConnectors   = []string{"postgres", "stdout", "blackhole"}
+	sinkConnectors   = []string{"postgres", "file", "stdout", "blackhole"}
 )
+
+// accepts says which changes a connector takes, and what a user can do about the others.
+func accepts(connector string, v ddl.Values) (modes []planner.ChangeMode, hints []string) {
+	if connector == "file" && v.String("mode") == filesink.ModeAppend {
+		return []planner.ChangeMode{planner.Append}, []string{"say mode = 'changelog', which writes every change with its _weight"}
+	}
+	return []planner.ChangeMode{planner.Append, planner.Upsert, planner.Multiset}, nil
+}

@@ -67,13 +67,18 @@ func (l *loaded) open(ctx context.Context, p place) (_ *engine, err error) {
 	return e, p.dir.save(l.Text, l.record(p))
 }
 
-// openSinks constructs one sink a system.
+// openSinks constructs one sink a database and one a directory.
 func (l *loaded) openSinks(e *engine, p place) (pg *postgres.Sink, err error) {
 	if targets := l.targets(toPostgres); len(targets) > 0 {
 		if pg, err = postgres.New(postgres.Options{URL: p.db.url}); err != nil {
 			return nil, err
 		}
-		e.sinks = append(e.sinks, microbatch.BoundSink{Sink: pg, Targets: targets})
+		e.sinks = append(e.sinks, microbatch.BoundSink{Sink: pg, Name: "PostgreSQL", Targets: targets})
+	}
+	files, err := l.openFileSinks(p.dir.tempDir())
+	e.sinks = append(e.sinks, files...)
+	if err != nil {
+		return nil, err
 	}
 	if targets := l.targets(toStdout); len(targets) > 0 && p.out != nil {
 		out, err := stdout.New(stdoutOptionsOf(p))

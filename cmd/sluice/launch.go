@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
+	filesink "github.com/sluice-sql/sluice/sinks/file"
 	"github.com/sluice-sql/sluice/sources/file"
 	"github.com/sluice-sql/sluice/sources/nexmark"
 )
@@ -33,6 +34,7 @@ const (
 	nowhere sinkKind = iota // its options are wrong
 	toPostgres
 	toStdout
+	toFiles
 	toBlackhole // needs no sink: what no sink takes is dropped
 )
 
@@ -42,6 +44,7 @@ type sinkBinding struct {
 	kind    sinkKind
 	output  planner.Output
 	options map[string]string
+	files   filesink.Options // for toFiles
 }
 
 // bind goes from connector names to constructors. The error is ddl.Errors.
@@ -83,7 +86,7 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 			b.endless = "its mode is 'tail'"
 		}
 		b.open = func() (microbatch.Source, error) { return file.New(o) }
-		return b, l.positioned(src.Decl, o.Validate())
+		return b, l.positioned(src.Decl.With, src.Decl.Columns, o.Validate())
 	case "nexmark":
 		o, err := nexmarkOptionsOf(src, v)
 		if err != nil {
@@ -99,7 +102,7 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 			}
 			return s, err
 		}
-		return b, l.positioned(src.Decl, o.Validate())
+		return b, l.positioned(src.Decl.With, src.Decl.Columns, o.Validate())
 	}
 	panic("sluice: connector " + b.connector + " was checked and is not known")
 }
@@ -128,8 +131,17 @@ func (l *loaded) bindSink(sink planner.Sink) (b sinkBinding, err error) {
 		b.kind = toPostgres
 	case "stdout":
 		b.kind = toStdout
+	case "file":
+		b.kind = toFiles
+		if b.files, err = l.fileSinkOptions(b, v); err != nil {
+			return b, err
+		}
 	case "blackhole":
 		b.kind = toBlackhole
+	}
+	modes, hints := accepts(v.String("connector"), v)
+	if err := l.plan.Accept(sink, v.String("connector"), modes, hints...); err != nil {
+		return b, err
 	}
 	for _, o := range sink.Decl.With.Items {
 		if o.Key.Name == "connector" {
@@ -185,7 +197,7 @@ func checkTable(table *ddl.Source) (ddl.Values, error) {
 }
 
 func checkSink(sink *ddl.Sink) (ddl.Values, error) {
-	return checkConnector(sink.With, "sink "+sink.Name.Name, sinkConnectors, map[string][]ddl.OptionSpec{"postgres": postgresOptions, "stdout": stdoutOptions, "blackhole": blackholeOptions})
+	return checkConnector(sink.With, "sink "+sink.Name.Name, sinkConnectors, map[string][]ddl.OptionSpec{"postgres": postgresOptions, "file": fileSinkOptions, "stdout": stdoutOptions, "blackhole": blackholeOptions})
 }
 
 func checkConnector(with ddl.Options, what string, known []string, specs map[string][]ddl.OptionSpec) (ddl.Values, error) {
@@ -274,7 +286,7 @@ func nexmarkOptionsOf(src planner.Source, v ddl.Values) (nexmark.Options, error)
 var namesColumn = regexp.MustCompile(`(?:^|\W)column "?([^" :]+)"?`)
 
 // positioned turns a constructor's errors into errors at the option or column that each is about.
-func (l *loaded) positioned(src *ddl.Source, err error) error {
+func (l *loaded) positioned(with ddl.Options, columns []ddl.Column, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -282,18 +294,18 @@ func (l *loaded) positioned(src *ddl.Source, err error) error {
 	if errors.As(err, &many) {
 		var out []error
 		for _, e := range many.Unwrap() {
-			out = append(out, l.positioned(src, e))
+			out = append(out, l.positioned(with, columns, e))
 		}
 		return ddl.Join(out...)
 	}
-	message, hint, hinted := strings.Cut(redact(src.With, err.Error()), "\nHint: ")
-	e := src.With.Errorf("path", "%s", message)
+	message, hint, hinted := strings.Cut(redact(with, err.Error()), "\nHint: ")
+	e := with.Errorf("path", "%s", message)
 	if word, _, ok := strings.Cut(message, " = "); ok {
-		if _, given := src.With.Lookup(word); given {
-			e = src.With.Errorf(word, "%s", message)
+		if _, given := with.Lookup(word); given {
+			e = with.Errorf(word, "%s", message)
 		}
 	} else if m := namesColumn.FindStringSubmatch(message); m != nil {
-		for _, c := range src.Columns {
+		for _, c := range columns {
 			if c.Name.Name == m[1] {
 				e = l.file.Errorf(c.Span, "%s", message)
 			}
@@ -313,20 +325,6 @@ func redact(with ddl.Options, message string) string {
 		}
 	}
 	return message
-}
-
-// checkDuplicates refuses a view that goes to one system twice: a sink tells its outputs apart by the view.
-func (l *loaded) checkDuplicates() error {
-	var problems []error
-	for i, b := range l.sinks {
-		for _, other := range l.sinks[:i] {
-			if b.Decl != nil && b.kind != nowhere && other.View == b.View && other.kind == b.kind {
-				problems = append(problems, l.file.Errorf(b.Decl.Name.Span, "view %q goes to the same place as sink %q", b.View, other.Name).
-					WithHint("make a second view: CREATE MATERIALIZED VIEW %s_2 AS FROM %s", b.View, b.View))
-			}
-		}
-	}
-	return ddl.Join(problems...)
 }
 
 // checkEnd refuses --until-end where the end would never come.

@@ -60,6 +60,14 @@ func (n *launcher) database(ctx context.Context) (*database, error) {
 	return db, err
 }
 
+// databaseFor is nil for a pipeline that needs none.
+func (n *launcher) databaseFor(ctx context.Context, l *loaded) (*database, error) {
+	if !l.needsPostgres() {
+		return nil, nil
+	}
+	return n.database(ctx)
+}
+
 func reachable(ctx context.Context, url string) bool {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
@@ -101,7 +109,7 @@ func (n *launcher) Check(ctx context.Context, s server.Spec) (server.Description
 	if err != nil {
 		return server.Description{}, err
 	}
-	db, err := n.database(ctx)
+	db, err := n.databaseFor(ctx, l)
 	if err != nil {
 		return server.Description{}, err
 	}
@@ -109,14 +117,22 @@ func (n *launcher) Check(ctx context.Context, s server.Spec) (server.Description
 	if err := l.checkSources(ctx, r); err != nil {
 		return server.Description{}, err
 	}
-	if err := l.checkTargets(ctx, db); err != nil {
+	if db != nil {
+		if err := l.checkTargets(ctx, db); err != nil {
+			return server.Description{}, err
+		}
+	}
+	if err := l.checkFileSinks(); err != nil {
 		return server.Description{}, err
 	}
 	return l.describe(db), checkLog(l, n.state.pipeline(l.Name), r)
 }
 
 func (l *loaded) describe(db *database) server.Description {
-	d := server.Description{Plan: l.plan.Program.Fingerprint, Tables: l.tables(), Psql: db.psqlNow()}
+	d := server.Description{Plan: l.plan.Program.Fingerprint, Tables: l.tables(), Files: l.globs()}
+	if db != nil {
+		d.Psql = db.psqlNow()
+	}
 	for _, v := range l.plan.Views {
 		if v.Fallback != "" {
 			d.Warnings = append(d.Warnings, fmt.Sprintf("view %s is recomputed in full every batch: %s", v.Name, v.Fallback))
@@ -139,7 +155,7 @@ func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, er
 	if err != nil {
 		return nil, err
 	}
-	db, err := n.database(ctx)
+	db, err := n.databaseFor(ctx, l)
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +180,11 @@ func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables
 		if dropped, err = dropTables(ctx, db, s.Name, tables); err != nil {
 			return nil, err
 		}
+	}
+	files, err := n.app.dropFiles(s, tables)
+	dropped = append(dropped, files...)
+	if err != nil {
+		return dropped, err
 	}
 	// The log goes last: while it is there, a drop that was interrupted can be seen and repeated.
 	for _, path := range []string{dir.tempDir(), dir.recordFile(), dir.logDir()} {

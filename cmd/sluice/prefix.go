@@ -26,6 +26,8 @@ type prefix struct {
 	line   *term.Progress
 	// times are the batches' times, for sources with a batch_time column.
 	times []postgres.BatchTime
+	// at is how far each source was read.
+	at map[string]json.RawMessage
 }
 
 // logSteps lists the ranges that the logged batches read, by source. They only cut the reading into pieces
@@ -55,7 +57,7 @@ func logSteps(dir string) map[string][]checkpointlog.SourceRange {
 	return steps
 }
 
-// load reads every source from its beginning to the ledger's offsets.
+// load reads every source from where the load before ended to a ledger's offsets.
 func (p *prefix) load(ctx context.Context, offsets json.RawMessage) (err error) {
 	var ends map[string]json.RawMessage
 	if err := json.Unmarshal(offsets, &ends); err != nil {
@@ -77,13 +79,27 @@ func (p *prefix) load(ctx context.Context, offsets json.RawMessage) (err error) 
 				return err
 			}
 		}
-		for _, c := range pieces {
+		for _, c := range after(pieces, p.at[b.Name], end) {
 			if err := p.step(ctx, b.Name, sources[b.Name], c); err != nil {
 				return fmt.Errorf("read source %q again: %w", b.Name, err)
 			}
 		}
 	}
+	p.at = ends
 	return nil
+}
+
+// after leaves out what was read before.
+func after(list []cut, at, end json.RawMessage) []cut {
+	if isNull(at) {
+		return list
+	}
+	for i, c := range list {
+		if sameJSON(c.to, at) {
+			return list[i+1:]
+		}
+	}
+	return []cut{{from: at, to: end}}
 }
 
 // A cut is a piece of a source's prefix; at is the time of the batch that read it, where it matters.
@@ -102,7 +118,9 @@ func (p *prefix) batches(source string, end json.RawMessage) ([]cut, error) {
 			return nil, fmt.Errorf("read the batch times: %w", err)
 		}
 		out = append(out, cut{at, offsets[source], b.At})
-		at = offsets[source]
+		if at = offsets[source]; sameJSON(at, end) {
+			break
+		}
 	}
 	if !sameJSON(at, end) {
 		return nil, fmt.Errorf("the times of the batches in sluice.batch_time do not lead up to the ledger's offsets of source %q\n"+

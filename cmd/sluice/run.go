@@ -36,8 +36,9 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Run a pipeline in the foreground, from where it stopped last or from the beginning.
 
 Views go to PostgreSQL: the server that --postgres or SLUICE_POSTGRES names, or else a private one that sluice
-runs in its state directory. A SELECT without CREATE, and sinks with connector = 'stdout', print their rows
-instead; a pipeline with nothing else needs no PostgreSQL and keeps no state unless --state-dir is given.
+runs in its state directory. Sinks with connector = 'file' write files instead. A SELECT without CREATE, and sinks
+with connector = 'stdout', print their rows; a pipeline with nothing else keeps no state unless --state-dir is given.
+PostgreSQL is only started for views that go there.
 
 The first SIGINT or SIGTERM lets the batch at hand finish, the second gives it up. Either way nothing is lost and
 nothing is counted twice: the next run goes on from there.`,
@@ -147,7 +148,7 @@ func orInterrupted(ctx context.Context, err error) error {
 // place prepares where the pipeline runs. done undoes that when it has ended.
 func (o *runOptions) place(ctx context.Context, l *loaded) (p place, done func() error, err error) {
 	p = place{out: o.streams.Out}
-	if !l.needsPostgres() && o.state == "" {
+	if !l.durable() && o.state == "" {
 		dir, err := os.MkdirTemp("", "sluice-*")
 		p.dir = pipelineDir(dir)
 		return p, func() error { return os.RemoveAll(dir) }, err
@@ -213,5 +214,7 @@ type runSummary struct {
 	End       string   `json:"end"`
 	ElapsedMS int64    `json:"elapsed_ms"`
 	Tables    []string `json:"tables"`
-	Psql      string   `json:"psql,omitempty"`
+	// Files are patterns that match what the file sinks wrote.
+	Files []string `json:"files,omitempty"`
+	Psql  string   `json:"psql,omitempty"`
 }

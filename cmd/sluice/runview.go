@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -84,7 +86,7 @@ func (v *runView) update(p microbatch.Progress) {
 
 // summary says what was done and how to look at it.
 func (o *runOptions) summary(l *loaded, p place, at microbatch.Progress, end error) error {
-	s := runSummary{Progress: at, End: "end of input", ElapsedMS: time.Since(at.StartedAt).Milliseconds(), Tables: l.tables(), Psql: o.psqlLater(l, p)}
+	s := runSummary{Progress: at, End: "end of input", ElapsedMS: time.Since(at.StartedAt).Milliseconds(), Tables: l.tables(), Files: l.globs(), Psql: o.psqlLater(l, p)}
 	if end != nil {
 		s.End = "interrupted"
 	}
@@ -92,7 +94,7 @@ func (o *runOptions) summary(l *loaded, p place, at microbatch.Progress, end err
 		return o.writeJSON(s)
 	}
 	w := o.streams.Err
-	if !l.needsPostgres() {
+	if !l.durable() {
 		if at.RowsLate+at.RowsBad > 0 { // The rows were the result; these are not among them.
 			fmt.Fprintf(w, "%s: %s late and %s unreadable rows were left out\n", l.Name, term.Count(at.RowsLate), term.Count(at.RowsBad))
 		}
@@ -106,7 +108,11 @@ func (o *runOptions) summary(l *loaded, p place, at microbatch.Progress, end err
 	fmt.Fprintf(w, "%s: %s, %s rows in %s (%s rows/s), committed up to batch %s\n", l.Name, s.End, term.Count(rows),
 		term.Duration(elapsed), term.Rate(float64(rows)/max(elapsed.Seconds(), 1e-3)), term.Count(at.Batch))
 	if at.RowsLate+at.RowsBad > 0 {
-		fmt.Fprintf(w, "  not counted: %s late and %s unreadable rows, which are in sluice.dead_letter\n", term.Count(at.RowsLate), term.Count(at.RowsBad))
+		where := "sluice.dead_letter"
+		if !l.needsPostgres() {
+			where = filepath.Join(l.fileSinks()[0].files.Dir, "batch-*", ".dead_letter")
+		}
+		fmt.Fprintf(w, "  not counted: %s late and %s unreadable rows, which are in %s\n", term.Count(at.RowsLate), term.Count(at.RowsBad), where)
 	}
 	if at.RowsFuture > 0 {
 		fmt.Fprintf(w, "  in the far future: %s rows, which did not move the watermark (option max_future)\n", term.Count(at.RowsFuture))
@@ -115,9 +121,23 @@ func (o *runOptions) summary(l *loaded, p place, at microbatch.Progress, end err
 		fmt.Fprintf(w, "  waiting: %s rows of windows that the watermark has not closed\n", term.Count(at.RowsWaiting))
 	}
 	if len(s.Tables) > 0 {
-		fmt.Fprintf(w, "  tables: %s\n  look:   %s\n  prove:  %s\n", strings.Join(s.Tables, ", "), s.Psql, "sluice verify "+o.again(l))
+		fmt.Fprintf(w, "  tables: %s\n  look:   %s\n", strings.Join(s.Tables, ", "), s.Psql)
 	}
+	for _, glob := range s.Files {
+		fmt.Fprintf(w, "  files:  %s\n", o.relative(glob))
+	}
+	fmt.Fprintf(w, "  prove:  %s\n", "sluice verify "+o.again(l))
 	return nil
+}
+
+// relative shortens a path below the working directory.
+func (o *runOptions) relative(path string) string {
+	if dir, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(rel) {
+			return rel
+		}
+	}
+	return path
 }
 
 // again is the pipeline's name with the flags that find it.

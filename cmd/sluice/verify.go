@@ -6,20 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
+	"path/filepath"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-sql/sluice/internal/duck"
 	"github.com/sluice-sql/sluice/internal/oracle"
 	"github.com/sluice-sql/sluice/internal/term"
 	"github.com/sluice-sql/sluice/internal/vector"
-	"github.com/sluice-sql/sluice/microbatch"
-	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
-	"github.com/sluice-sql/sluice/sinks/postgres"
 )
 
 type verifyOptions struct {
@@ -35,10 +31,11 @@ func (a *app) verifyCommand() *cobra.Command {
 		Use:     "verify NAME|DIR",
 		GroupID: "prove",
 		Short:   "Prove that the tables equal plain DuckDB over exactly the ledger's prefix",
-		Long: `Check the one guarantee. In one snapshot of PostgreSQL, verify reads the pipeline's ledger row and its tables. Then
-it reads from the sources exactly the prefix that the ledger names, runs the file's own SELECTs over it in a plain
-DuckDB, in one shot, and compares every view as a multiset: floating-point numbers to a relative 1e-9, everything else
-exactly. The pipeline may run meanwhile.
+		Long: `Check the one guarantee. In one snapshot of PostgreSQL, verify reads the pipeline's ledger row and its tables, and
+of every file sink its ledger and the directories of the batches up to there. Then it reads from the sources exactly
+the prefix that each ledger names, runs the file's own SELECTs over it in a plain DuckDB, in one shot, and compares
+every view as a multiset: floating-point numbers to a relative 1e-9, everything else exactly. The pipeline may run
+meanwhile.
 
 Rows that the engine refused are not part of the answer on either side: unreadable ones are refused again when they
 are read, and late ones are those that sluice.dead_letter names.`,
@@ -69,12 +66,14 @@ type verifyReport struct {
 // viewVerdict is one view's comparison. Rows counts the one-shot answer; Missing those of its rows that
 // the table lacks, Extra the table's rows that the answer lacks.
 type viewVerdict struct {
-	View     string   `json:"view"`
-	Rows     int64    `json:"rows"`
-	Equal    bool     `json:"equal"`
-	Missing  int64    `json:"missing"`
-	Extra    int64    `json:"extra"`
-	Examples []string `json:"examples,omitempty"`
+	View string `json:"view"`
+	// Directory is where a file sink has it; absent for a table.
+	Directory string   `json:"directory,omitempty"`
+	Rows      int64    `json:"rows"`
+	Equal     bool     `json:"equal"`
+	Missing   int64    `json:"missing"`
+	Extra     int64    `json:"extra"`
+	Examples  []string `json:"examples,omitempty"`
 }
 
 func (o *verifyOptions) run(ctx context.Context, arg string) error {
@@ -103,7 +102,11 @@ func (o *verifyOptions) print(r *verifyReport) error {
 		if !v.Equal {
 			result = fmt.Sprintf("DIFFERENT: %d rows missing, %d too many", v.Missing, v.Extra)
 		}
-		t.Row(v.View, fmt.Sprint(v.Rows), result)
+		name := v.View
+		if v.Directory != "" {
+			name += " in " + filepath.Base(v.Directory) + "/"
+		}
+		t.Row(name, fmt.Sprint(v.Rows), result)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -133,130 +136,50 @@ func (o *verifyOptions) verify(ctx context.Context, arg string) (_ *verifyReport
 	if err != nil {
 		return nil, err
 	}
-	if !l.needsPostgres() {
-		return nil, fmt.Errorf("no view of pipeline %s is in PostgreSQL, so there is nothing to verify\nhint: `sluice replay %s` executes its batches again", l.Name, arg)
+	if !l.durable() {
+		return nil, fmt.Errorf("no view of pipeline %s is in PostgreSQL or in files, so there is nothing to verify\nhint: `sluice replay %s` executes its batches again", l.Name, arg)
 	}
-	db, err := o.recordedDatabase(ctx, o.postgres, dir, rec)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
 	line := term.NewProgress(o.streams.Err)
 	defer line.Done()
-	shown, err := readTables(ctx, l, db)
-	if err != nil {
-		return nil, err
-	}
-	r := &verifyReport{Name: l.Name, OK: true, Batch: shown.ledger.Batch, Offsets: shown.ledger.Offsets, Views: []viewVerdict{}}
-	if r.Batch == 0 {
-		return r, nil
-	}
 	scratch, err := os.MkdirTemp("", "sluice-verify-*")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	shown, err := o.readShown(ctx, l, dir, rec, scratch)
+	if err != nil {
+		return nil, err
+	}
+	newest := shown.parts[len(shown.parts)-1].ledger
+	r := &verifyReport{Name: l.Name, OK: true, Batch: newest.Batch, Offsets: newest.Offsets, Views: []viewVerdict{}}
+	if r.Batch == 0 {
+		return r, nil
+	}
 	one, err := oracle.New(ctx, l.plan, duck.Options{MemoryLimit: ddl.FormatBytes(l.settings.Bytes(ddl.MemoryLimit)), TempDir: scratch, Locked: true})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, one.Close()) }()
-	one.SetWatermarks(shown.ledger.Watermarks)
 	p := &prefix{l: l, one: one, late: shown.late, times: shown.times, report: r, steps: logSteps(dir.logDir()), line: line}
-	if err := p.load(ctx, shown.ledger.Offsets); err != nil {
-		return nil, err
-	}
-	for i, out := range shown.outputs {
-		d, err := compare(ctx, one, out, shown.rows[i])
-		if err != nil {
+	for _, part := range shown.parts {
+		if part.ledger.Batch == 0 {
+			continue
+		}
+		if err := p.load(ctx, part.ledger.Offsets); err != nil {
 			return nil, err
 		}
-		r.OK = r.OK && d.Equal()
-		r.Views = append(r.Views, viewVerdict{d.View, d.Rows, d.Equal(), d.Missing, d.Extra, d.Examples})
+		one.SetWatermarks(part.ledger.Watermarks)
+		for i, out := range part.outputs {
+			d, err := part.compare(ctx, one, out, part.rows[i])
+			if err != nil {
+				return nil, err
+			}
+			r.OK = r.OK && d.Equal()
+			r.Views = append(r.Views, viewVerdict{d.View, part.where, d.Rows, d.Equal(), d.Missing, d.Extra, d.Examples})
+		}
 	}
 	r.ElapsedMS = time.Since(start).Milliseconds()
 	return r, nil
-}
-
-// compare lets the sink normalize the answer where Postgres does not keep every value as DuckDB has it.
-func compare(ctx context.Context, one *oracle.OneShot, out planner.Output, rows []*vector.Chunk) (*oracle.Difference, error) {
-	for _, c := range out.Columns {
-		if changesInPostgres(c.Type) {
-			return one.CompareNormalized(ctx, out.Name, rows, func(c *vector.Chunk) (*vector.Chunk, error) { return postgres.Normalize(out, c) })
-		}
-	}
-	return one.Compare(ctx, out.Name, rows)
-}
-
-// changesInPostgres says that values of the type come back otherwise, as postgres.Normalize describes.
-func changesInPostgres(t vector.Type) bool {
-	return t.Kind == vector.Map || t.Kind == vector.TimestampNS || t.Kind == vector.TimeNS || slices.ContainsFunc(t.ChildTypes(), changesInPostgres)
-}
-
-// shownTables are a pipeline's tables as a reader of one instant sees them.
-type shownTables struct {
-	ledger  microbatch.Ledger
-	outputs []planner.Output
-	rows    [][]*vector.Chunk // by output, without weights
-	late    map[lateRow]bool
-	times   []postgres.BatchTime // of pipelines with a batch_time column
-}
-
-// lateRow identifies a dead letter.
-type lateRow struct {
-	source, partition string
-	offset            int64
-}
-
-func readTables(ctx context.Context, l *loaded, db *database) (_ *shownTables, err error) {
-	t := &shownTables{late: map[lateRow]bool{}}
-	for _, target := range l.targets(toPostgres) {
-		t.outputs = append(t.outputs, target.Output)
-	}
-	t.rows = make([][]*vector.Chunk, len(t.outputs))
-	sink, err := postgres.New(postgres.Options{URL: db.url})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, sink.Close()) }()
-	err = sink.ReadSnapshot(ctx, l.Name, t.outputs, func(ledger microbatch.Ledger, i int, c *vector.Chunk) error {
-		t.ledger = ledger
-		t.rows[i] = append(t.rows[i], expand(c)...)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the tables: %w", err)
-	}
-	if slices.ContainsFunc(l.plan.Program.Sources, func(s planner.SourceInput) bool { return len(s.BatchTime) > 0 }) {
-		if t.times, err = sink.ReadBatchTimes(ctx, l.Name, t.ledger.Batch); err != nil {
-			return nil, err
-		}
-	}
-	return t, t.readLate(ctx, l.Name, db.url)
-}
-
-// readLate lists the late rows up to the ledger's batch. It is a transaction of its own and yet of the same
-// prefix: rows of a committed batch are never added to later.
-func (t *shownTables) readLate(ctx context.Context, pipeline, url string) error {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return fmt.Errorf("read the dead letters: %w", err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	rows, err := conn.Query(ctx, `SELECT source, partition, "offset" FROM sluice.dead_letter
-WHERE pipeline = $1 AND batch <= $2 AND starts_with(reason, 'late:')`, pipeline, t.ledger.Batch)
-	if err != nil {
-		return fmt.Errorf("read the dead letters: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var r lateRow
-		if err := rows.Scan(&r.source, &r.partition, &r.offset); err != nil {
-			return fmt.Errorf("read the dead letters: %w", err)
-		}
-		t.late[r] = true
-	}
-	return rows.Err()
 }
 
 // expand turns the weight, the last column, into that many copies of each row.

@@ -16,7 +16,7 @@ import (
 const eventCount = 2250
 
 // eventsSQL has a view of every kind that the sink treats in its own way: keyed upserts, an ungrouped row,
-// append-only rows, rows without a key, and every kind of state. The small sizes make snapshots and log
+// append-only rows, rows without a key, and every kind of state; and two directories beside the database. The small sizes make snapshots and log
 // segments come and go.
 const eventsSQL = `
 SET max_batch_rows = 150;
@@ -42,6 +42,13 @@ SELECT count(*) AS n, count(DISTINCT id) AS ids, sum(amount) AS amount, sum(pric
 
 CREATE MATERIALIZED VIEW sevenths AS
 SELECT id, upper(kind) AS kind, price * 2 AS double_price FROM event WHERE amount % 7 = 0;
+
+CREATE SINK sevenths FROM sevenths WITH (connector = 'postgres');
+CREATE SINK files FROM sevenths WITH (connector = 'file', path = 'files', partition_by = 'kind');
+
+CREATE MATERIALIZED VIEW sums AS
+SELECT kind, sum(amount) AS amount FROM event GROUP BY kind;
+CREATE SINK changes FROM sums WITH (connector = 'file', path = 'changes', format = 'csv', mode = 'changelog');
 
 CREATE MATERIALIZED VIEW keyless AS
 SELECT amount // 100 AS hundreds FROM (SELECT kind, sum(amount) AS amount FROM event GROUP BY kind);

@@ -167,8 +167,41 @@ func (p *pipeline) contents(t testing.TB) map[string][]string {
 		table, text, _ := strings.Cut(row, "|")
 		out[table] = append(out[table], text)
 	}
+	for _, dir := range []string{"files", "changes"} {
+		out[dir] = p.files(t, dir)
+	}
 	for _, rows := range out {
 		slices.Sort(rows)
+	}
+	return out
+}
+
+// files reads every line that readers of a directory see, with the path below it.
+func (p *pipeline) files(t testing.TB, dir string) (out []string) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(p.dir, dir, "batch-*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	deeper, err := filepath.Glob(filepath.Join(p.dir, dir, "batch-*", "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range append(paths, deeper...) {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.IsDir() || strings.HasPrefix(filepath.Base(path), ".") {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			out = append(out, strings.TrimPrefix(path, p.dir)+" "+strings.TrimSpace(line))
+		}
 	}
 	return out
 }

@@ -238,7 +238,7 @@ func TestLogAndLedgerDisagree(t *testing.T) {
 			}
 		}, "but the log has no batch"},
 		{"ledger row deleted", ledgerChange(`DELETE FROM sluice.ledger`), "the ledger knows no batch of this pipeline"},
-		{"ledger rewound", ledgerChange(`UPDATE sluice.ledger SET batch = batch - 3`), "the database has lost commits"},
+		{"ledger rewound", ledgerChange(`UPDATE sluice.ledger SET batch = batch - 3`), "commits were lost"},
 		{"ledger of another history", ledgerChange(`UPDATE sluice.ledger SET content_hash = repeat('0', length(content_hash))`), "the log belongs to another history"},
 		{"epoch went back", ledgerChange(`UPDATE sluice.ledger SET epoch = epoch - 2`), "the ledger's epoch is now"},
 		{"target table dropped", func(t *testing.T, p *pipeline) func() {

@@ -1,6 +1,11 @@
 package vfs
 
-import "math/rand/v2"
+import (
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+)
 
 // Crash says what a power cut leaves of the work that was not synced.
 type Crash struct {
@@ -22,19 +27,23 @@ func (m *Mem) CrashClone(c Crash) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clone := NewMem()
-	for d := range m.dirs {
-		clone.dirs[d] = true
-	}
-	entries := make(map[string]*node, len(m.durable))
-	for path, n := range m.durable {
-		entries[path] = n
-	}
+	clone.dirs = maps.Clone(m.dirs)
+	entries := maps.Clone(m.durable)
+	var undone []entryOp
 	for i, op := range m.pending {
 		if c.keeps(i, len(m.pending)) {
 			op.apply(entries)
+		} else if op.from != "" {
+			undone = append(undone, op)
 		}
 	}
+	for _, op := range slices.Backward(undone) {
+		moveDirs(clone.dirs, op.to, op.from)
+	}
 	for path, n := range entries {
+		for d := filepath.Dir(path); !clone.dirs[d]; d = filepath.Dir(d) {
+			clone.dirs[d] = true // it was removed, and its files have come back
+		}
 		data := n.crash(c)
 		left := &node{data: data, synced: append([]byte(nil), data...), dirtyFrom: len(data)}
 		clone.files[path], clone.durable[path] = left, left

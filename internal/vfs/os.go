@@ -10,8 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OS is the machine's file system. Files are readable by their owner only: state can hold anything.
-type OS struct{}
+// OS is the machine's file system.
+type OS struct {
+	// Shared gives new files and directories the mode that the process's umask allows, because they are for
+	// others to read. Defaults to files that only their owner can read: state can hold anything.
+	Shared bool
+}
+
+func (o OS) mode(private, shared os.FileMode) os.FileMode {
+	if o.Shared {
+		return shared
+	}
+	return private
+}
 
 var _ FS = OS{}
 
@@ -25,8 +36,8 @@ func (f osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-func (OS) Create(path string) (File, error) {
-	return wrap(os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600))
+func (o OS) Create(path string) (File, error) {
+	return wrap(os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, o.mode(0o600, 0o666)))
 }
 
 func (OS) OpenAppend(path string) (File, error) {
@@ -64,7 +75,7 @@ func (OS) ReadDir(dir string) ([]string, error) {
 
 func (OS) Rename(oldPath, newPath string) error { return os.Rename(oldPath, newPath) }
 func (OS) Remove(path string) error             { return os.Remove(path) }
-func (OS) MkdirAll(dir string) error            { return os.MkdirAll(dir, 0o700) }
+func (o OS) MkdirAll(dir string) error          { return os.MkdirAll(dir, o.mode(0o700, 0o777)) }
 
 func (OS) SyncDir(dir string) error {
 	f, err := os.Open(dir)

@@ -36,10 +36,12 @@ type FS interface {
 	OpenAppend(path string) (File, error)
 	// Open opens an existing file for reading.
 	Open(path string) (File, error)
-	// ReadDir lists the names in a directory, sorted.
+	// ReadDir lists the names in a directory, sorted, those of directories included.
 	ReadDir(dir string) ([]string, error)
-	// Rename replaces newPath atomically; both are in one directory.
+	// Rename replaces newPath atomically. A directory can be renamed, too, into another directory of the same
+	// file system, if newPath does not exist; it is durable when both parents are synced.
 	Rename(oldPath, newPath string) error
+	// Remove deletes a file or an empty directory.
 	Remove(path string) error
 	MkdirAll(dir string) error
 	// SyncDir makes the directory's entries (creations, renames, removals) durable.

@@ -102,6 +102,43 @@ func testLock(t *testing.T, fsys FS, path string) {
 	must(t, lock.Close())
 }
 
+// Directories behave the same, too: they are listed, renamed with what is in them, and removed when empty.
+func TestSameDirectories(t *testing.T) {
+	for name, fsys := range map[string]FS{"os": OS{}, "mem": NewMem()} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			at := func(p string) string { return filepath.Join(dir, p) }
+			must(t, fsys.MkdirAll(at("a/sub")))
+			must(t, fsys.MkdirAll(at("full/sub")))
+			must(t, fsys.MkdirAll(at("empty")))
+			f, err := fsys.Create(at("a/sub/f"))
+			must(t, err)
+			must(t, f.Close())
+			names, err := fsys.ReadDir(dir)
+			must(t, err)
+			if !slices.Equal(names, []string{"a", "empty", "full"}) {
+				t.Errorf("listed %q", names)
+			}
+			for _, p := range []string{"full", "empty", "missing/x"} {
+				if err := fsys.Rename(at("a"), at(p)); err == nil {
+					t.Errorf("renamed onto %s", p)
+				}
+			}
+			if err := fsys.Remove(at("a")); err == nil {
+				t.Error("a directory with files was removed")
+			}
+			must(t, fsys.Rename(at("a"), at("full/b")))
+			if content(t, fsys, at("full/b/sub/f")) != "" || content(t, fsys, at("a/sub/f")) != "(none)" {
+				t.Error("the file did not move along")
+			}
+			if _, err := fsys.ReadDir(at("a")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the old name lists: %v", err)
+			}
+			must(t, fsys.Remove(at("full/sub")))
+		})
+	}
+}
+
 func TestCrashKeepsWhatWasSynced(t *testing.T) {
 	m := NewMem()
 	f, _ := m.Create("/synced")
@@ -204,5 +241,29 @@ func TestFailedSyncCannotBeRetried(t *testing.T) {
 	must(t, f.Sync())
 	if got := content(t, m.CrashClone(Crash{}), "/f"); got != "abcd" {
 		t.Errorf("written again: %q", got)
+	}
+}
+
+// The rename of a directory is there after a power cut or it is not, with the synced files in either place.
+func TestCrashRenamesDirectoriesAtOnce(t *testing.T) {
+	for _, synced := range []bool{false, true} {
+		m := NewMem()
+		must(t, m.MkdirAll("/d/staging/a/sub"))
+		f, err := m.Create("/d/staging/a/sub/f")
+		must(t, err)
+		_, err = f.Write([]byte("x"))
+		must(t, err)
+		must(t, errors.Join(f.Sync(), f.Close(), m.SyncDir("/d/staging/a/sub")))
+		must(t, m.Rename("/d/staging/a", "/d/b"))
+		if synced {
+			must(t, m.SyncDir("/d"))
+		}
+		c := m.CrashClone(Crash{})
+		was, is := content(t, c, "/d/staging/a/sub/f"), content(t, c, "/d/b/sub/f")
+		_, oldErr := c.ReadDir("/d/staging/a")
+		_, newErr := c.ReadDir("/d/b")
+		if synced != (is == "x") || synced == (was == "x") || synced != (newErr == nil) || synced != (oldErr != nil) {
+			t.Errorf("synced %t: old %q (%v), new %q (%v)", synced, was, oldErr, is, newErr)
+		}
 	}
 }

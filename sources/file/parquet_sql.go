@@ -19,8 +19,10 @@ func fileLiteral(path string) string {
 	return literal(strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]").Replace(path))
 }
 
+// parquetTable reads one file. Columns that its path gives (name=value/) are texts, to be cast as declared.
+// Why: DuckDB would guess their types, and make the number 7 of '007'.
 func parquetTable(path string) string {
-	return "read_parquet(" + fileLiteral(path) + ", file_row_number = true)"
+	return "read_parquet(" + fileLiteral(path) + ", file_row_number = true, hive_types_autocast = false)"
 }
 
 // parquetSQL selects the declared columns of a file's rows from a row number on, in order, the weight if rows
