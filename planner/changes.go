@@ -62,6 +62,18 @@ func (s *SourceInput) settledTuple() string {
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
+// orderType is the type of _seq where a query gives no order.
+func (s *SourceInput) orderType() vector.Type {
+	if s.Changes != Weighted {
+		return vector.Of(vector.Int64)
+	}
+	t := vector.Type{Kind: vector.Struct}
+	for i, c := range s.Columns {
+		t.Fields = append(t.Fields, vector.Field{Name: "v" + itoa(i), Type: c.Type})
+	}
+	return t
+}
+
 // RelationSQL selects the relation that a source stands for, its declared columns in order, from a table of
 // all its rows: the columns of Fields. Rows come in the order in which aggregates without ORDER BY see them.
 func (s *SourceInput) RelationSQL(table string) string {

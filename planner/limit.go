@@ -6,11 +6,11 @@ import (
 	"github.com/sluice-sql/sluice/internal/vector"
 )
 
-// arrival appends _seq, the arrival order of the source row that a row comes from, as a column.
+// arrival appends _seq, the place in its source's order of the row that a row comes from, as a column.
 type arrival struct{ child node }
 
 func (n *arrival) types() []vector.Type {
-	return append(append([]vector.Type{}, n.child.types()...), vector.Of(vector.Int64))
+	return append(append([]vector.Type{}, n.child.types()...), sourceOf(n.child).orderType())
 }
 
 // arrival has the order checked where it is asked for: ordersRows says that no two rows share a _seq.
@@ -23,7 +23,15 @@ func (c *compiler) arrival(n *arrival) (*relation, error) {
 	r := *child
 	r.types, r.seq = n.types(), false
 	r.floor = append(append([]string{}, child.floor...), "")
-	r.sql = "SELECT " + renamed("c", "c", cols) + "_seq AS c" + itoa(cols) + " FROM (" + child.sql + ")"
+	list := "SELECT "
+	for _, prefix := range child.prefixes() {
+		from := "_seq"
+		if child.pairs {
+			from = prefix + "_seq"
+		}
+		list += renamed(prefix, prefix, cols) + from + " AS " + prefix + itoa(cols) + ", "
+	}
+	r.sql = trimComma(list) + r.hidden() + " FROM (" + child.sql + ")"
 	return &r, nil
 }
 
@@ -58,27 +66,28 @@ func (b *treeBuilder) limit(n *planNode) (node, error) {
 }
 
 // arrives says that _seq orders a node's rows totally.
-func arrives(n node) bool { return appendOnly(n) && ordersRows(n, nil) && !readsSeveral(n) }
+func arrives(n node) bool { return ordersRows(n, nil) && sourceOf(n) != nil }
 
-// readsSeveral says that a node has more than one input somewhere, so that _seq does not order its rows.
-func readsSeveral(n node) bool {
+// sourceOf is the one source whose rows a node passes on, nil if there is no such: then _seq does not order
+// its rows.
+func sourceOf(n node) *SourceInput {
 	switch n := n.(type) {
 	case *scan:
-		return false
+		return n.source
 	case *project:
-		return readsSeveral(n.child)
+		return sourceOf(n.child)
 	case *filter:
-		return readsSeveral(n.child)
+		return sourceOf(n.child)
 	case *unnest:
-		return readsSeveral(n.child)
+		return sourceOf(n.child)
 	}
-	return true
+	return nil
 }
 
 // firstArrived keeps the rows offset+1 … offset+count of each partition in arrival order.
 func firstArrived(child node, partition []*expr, offset, count int64) node {
 	seq := len(child.types())
-	by := []order{{Type: "ASCENDING", NullOrder: "NULLS LAST", Expr: typedRef(seq, vector.Of(vector.Int64))}}
+	by := []order{{Type: "ASCENDING", NullOrder: "NULLS LAST", Expr: typedRef(seq, sourceOf(child).orderType())}}
 	out := &project{child: numbered(&arrival{child}, partition, by, offset, count), out: child.types()}
 	for i := range out.out {
 		out.exprs = append(out.exprs, ref(i))

@@ -42,6 +42,8 @@ var operators = map[string]string{
 	"windows":         `SELECT w, a, b, sum(b) OVER (PARTITION BY w ORDER BY b) AS s, lag(b) OVER (PARTITION BY w ORDER BY b, a) AS l FROM t`,
 	"rolled_up":       `SELECT w, a, b, count(*) AS c FROM t GROUP BY GROUPING SETS ((w, a, b), (w, b), (w))`,
 	"first_each":      `SELECT DISTINCT ON (w) w, a, b FROM t ORDER BY w, b DESC, a`,
+	"first_arrived":   `SELECT DISTINCT ON (w) w, a, b FROM t`,
+	"not_in":          `SELECT w, a, b FROM t WHERE b NOT IN (SELECT u.b FROM u WHERE u.w = t.w)`,
 	"cte_twice":       `WITH g AS (SELECT w, a, count(*) AS c FROM t GROUP BY w, a) SELECT x.w, x.a, y.a AS ya FROM g x JOIN g y ON x.c = y.c AND x.w = y.w`,
 	"three_joins":     `SELECT x.w, x.b, u.b AS ub, y.b AS yb FROM t x LEFT JOIN u ON x.w = u.w AND x.b = u.b LEFT JOIN t y ON y.w = u.w AND y.b = u.b`,
 	"agg_of_join":     `SELECT g.w, g.c, h.c AS d FROM (SELECT w, count(*) AS c FROM t GROUP BY w) g FULL JOIN (SELECT w, count(*) AS c FROM u GROUP BY w) h ON g.w = h.w`,
@@ -54,6 +56,7 @@ var totals = map[string]string{
 	"top":        `SELECT a, b FROM t ORDER BY b DESC, a LIMIT 2`,
 	"cross_join": `SELECT t.b, u.b AS ub FROM t, u`,
 	"scalar":     `SELECT a, b FROM t WHERE b >= (SELECT max(b) FROM u)`,
+	"first_rows": `SELECT a, b FROM t LIMIT 2`,
 	"numbered":   `SELECT a, b, count(*) OVER () AS n FROM t`,
 }
 
