@@ -19,6 +19,8 @@ type compiler struct {
 	notes   map[node]*note
 	sources map[string]*SourceInput
 	zset    bool // a sink wants every change with its weight, whatever the key
+	shared  *sharing
+	owner   string // the view's name, for explain
 }
 
 // note is what explain needs to know of a compiled node.
@@ -27,6 +29,7 @@ type note struct {
 	want               demand
 	firstStep, steps   int // the program's steps before and after it was compiled
 	firstState, states int
+	made               *made
 }
 
 // demand says what the consumer of a relation needs beyond its columns.
@@ -34,19 +37,27 @@ type demand struct {
 	seq bool // _seq, the arrival order
 }
 
-// compile returns the delta of a node. A node that is read twice (a common table expression, the outer
-// side of a correlated subquery) is compiled once: its text reads only what the first compilation left in
-// temp tables.
+// compile returns the delta of a node. One that is read twice (a common table expression, the outer side
+// of a correlated subquery, a sub-plan of an earlier view) is compiled once: its text reads only what the
+// first compilation left in temp tables, and the batch's input.
 func (c *compiler) compile(n node, want demand) (*relation, error) {
 	if at, ok := c.notes[n]; ok && at.r != nil && at.want == want {
 		return at.r, nil
 	}
-	at := &note{firstStep: len(c.program.Steps), firstState: len(c.program.States)}
-	r, err := c.rule(n, want)
-	at.want = want
-	at.r, at.steps, at.states = r, len(c.program.Steps), len(c.program.States)
+	at := &note{want: want, firstStep: len(c.program.Steps), firstState: len(c.program.States)}
 	c.notes[n] = at
-	return r, err
+	key := c.shared.key(n, want) // before the rule, which may change the node
+	m, ok := c.shared.made[key]
+	if !ok {
+		r, err := c.rule(n, want)
+		if err != nil {
+			return nil, err
+		}
+		m = &made{r: r, view: c.owner, stateful: len(c.program.Steps) > at.firstStep}
+		c.shared.keep(key, m)
+	}
+	at.made, at.r, at.steps, at.states = m, m.r, len(c.program.Steps), len(c.program.States)
+	return m.r, nil
 }
 
 // rule picks the operator's rule.

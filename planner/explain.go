@@ -19,13 +19,28 @@ type Explain struct {
 	// Bound says what limits the operator's state.
 	Bound string `json:"bound,omitempty"`
 	// Watermark says, for an operator with state, below what no later row of it goes.
-	Watermark string     `json:"watermark,omitempty"`
-	Steps     []int      `json:"steps,omitempty"` // indexes into Program.Steps
-	Children  []*Explain `json:"children,omitempty"`
+	Watermark string `json:"watermark,omitempty"`
+	Steps     []int  `json:"steps,omitempty"` // indexes into Program.Steps
+	// Shared names the view under which the operator and all below it are described: they run once for both.
+	Shared   string `json:"shared,omitempty"`
+	same     *Explain
+	Children []*Explain `json:"children,omitempty"`
 }
 
-// explain describes a compiled tree.
+// explain describes a compiled tree. What has state is described once, where it was first met.
 func (c *compiler) explain(n node) *Explain {
+	at := c.notes[n]
+	if first := at.made.explain; first != nil && at.made.stateful {
+		again := *first
+		again.Shared, again.same, again.Children, again.Steps, again.States, again.Bound, again.Watermark = at.made.view, first, nil, nil, nil, "", ""
+		return &again
+	}
+	ex := c.describeNode(n)
+	at.made.explain = ex
+	return ex
+}
+
+func (c *compiler) describeNode(n node) *Explain {
 	ex := &Explain{Class: "linear"}
 	var children []node
 	switch n := n.(type) {
@@ -262,6 +277,9 @@ func (ex *Explain) write(b *strings.Builder, indent string) {
 	}
 	if ex.Watermark != "" {
 		fmt.Fprintf(b, "%s  later rows have %s\n", indent, ex.Watermark)
+	}
+	if ex.Shared != "" {
+		fmt.Fprintf(b, "%s  shared with view %s\n", indent, ex.Shared)
 	}
 	if len(ex.Steps) > 0 {
 		fmt.Fprintf(b, "%s  steps %s\n", indent, strings.Trim(fmt.Sprint(ex.Steps), "[]"))

@@ -171,7 +171,13 @@ func ordersRows(n node, kept map[int]bool) bool {
 				return false
 			}
 		}
-		return ordersRows(n.child, kept)
+		below := map[int]bool{}
+		for i := range kept {
+			if i < before {
+				below[i] = true
+			}
+		}
+		return ordersRows(n.child, below)
 	}
 	return true
 }

@@ -68,6 +68,7 @@ type planning struct {
 	failed  map[string]bool // sources and views that could not be declared
 	names   int
 	closed  map[string]string // View.Closed by view
+	shared  *sharing
 }
 
 // Plan turns a parsed file into a program. The binder is an empty DuckDB instance that Plan fills with
@@ -75,7 +76,7 @@ type planning struct {
 // file.
 func Plan(ctx context.Context, file *ddl.File, binder Binder) (*Pipeline, error) {
 	p := &planning{ctx: ctx, binder: binder, file: file, out: &Pipeline{File: file, Program: &Program{}},
-		inputs: map[string]*SourceInput{}, objects: map[string]string{}, failed: map[string]bool{}, closed: map[string]string{}}
+		inputs: map[string]*SourceInput{}, objects: map[string]string{}, failed: map[string]bool{}, closed: map[string]string{}, shared: newSharing()}
 	if err := p.prepare(); err != nil {
 		return nil, err
 	}
@@ -92,13 +93,8 @@ func Plan(ctx context.Context, file *ddl.File, binder Binder) (*Pipeline, error)
 	if err := p.preludes(); err != nil {
 		return nil, err
 	}
-	for _, out := range outputs {
-		if err := p.planView(out); err != nil {
-			problems = append(problems, err)
-		}
-	}
-	if len(problems) > 0 {
-		return nil, ddl.Join(problems...)
+	if err := p.planViews(outputs); err != nil {
+		return nil, err
 	}
 	if len(p.out.Views) == 0 {
 		return nil, file.Errorf(ddl.Span{Start: len(file.Text), End: len(file.Text)}, "the pipeline computes nothing").

@@ -11,34 +11,90 @@ import (
 	"github.com/sluice-sql/sluice/planner/ddl"
 )
 
-// planView compiles one output: incrementally if every operator has a rule, by full recompute if not.
-func (p *planning) planView(st *ddl.View) error {
+// A plannedView is an output on its way from its text to steps.
+type plannedView struct {
+	st   *ddl.View
+	cols []vector.Field
+	// tree is nil if an operator has no rule; reason says which.
+	tree   node
+	reason *unsupported
+}
+
+// planViews plans the outputs together: the trees of all are there before any is compiled, so that what
+// they share has the columns that any of them needs.
+func (p *planning) planViews(outputs []*ddl.View) error {
+	var problems []error
+	var views []*plannedView
+	s := &simplifier{}
+	for _, st := range outputs {
+		v, err := p.readView(st, s)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		views = append(views, v)
+	}
+	if len(problems) > 0 {
+		return ddl.Join(problems...)
+	}
+	var trees []node
+	for _, v := range views {
+		if v.tree != nil {
+			trees = append(trees, v.tree)
+		}
+	}
+	trees = prune(trees)
+	for _, v := range views {
+		if v.tree != nil {
+			v.tree, trees = trees[0], trees[1:]
+		}
+		if err := p.planView(v); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return ddl.Join(problems...)
+}
+
+// readView checks an output and builds its tree.
+func (p *planning) readView(st *ddl.View, s *simplifier) (*plannedView, error) {
 	query := "SELECT * FROM " + st.Name.SQL()
 	cols, err := p.binder.Describe(p.ctx, query)
 	if err != nil {
-		return p.sqlError(st.Query, err)
+		return nil, p.sqlError(st.Query, err)
 	}
 	if err := p.outputColumns(st, cols); err != nil {
-		return err
+		return nil, err
 	}
 	doc, err := p.binder.SerializePlan(p.ctx, query)
 	if err != nil {
-		return p.sqlError(st.Query, err)
+		return nil, p.sqlError(st.Query, err)
 	}
 	if err := p.deterministic(st, doc); err != nil {
-		return err
+		return nil, err
 	}
-	view := View{Name: st.Name.Name, Query: st.Query.SQL, Columns: cols}
-	mark := p.mark()
-	view.Explain, err = p.incremental(st, doc, cols)
-	var reason *unsupported
-	if errors.As(err, &reason) && st.EmitOnWindowClose {
-		return p.neverCloses(st, "it is recomputed in full, because "+reason.reason)
+	v := &plannedView{st: st, cols: cols}
+	if v.tree, err = p.tree(doc, s); err != nil && !errors.As(err, &v.reason) {
+		return nil, fmt.Errorf("plan view %q: %w", st.Name.Name, err)
 	}
-	if errors.As(err, &reason) {
-		p.reset(mark)
-		view.Fallback = reason.reason
-		view.Explain, err = p.fullRecompute(st, cols, reason.reason)
+	return v, nil
+}
+
+// planView compiles one output: incrementally if every operator has a rule, by full recompute if not.
+func (p *planning) planView(v *plannedView) (err error) {
+	view := View{Name: v.st.Name.Name, Query: v.st.Query.SQL, Columns: v.cols}
+	if v.tree != nil {
+		mark := p.mark()
+		view.Explain, err = p.incremental(v)
+		if errors.As(err, &v.reason) {
+			p.reset(mark)
+		}
+	}
+	if v.reason != nil && v.st.EmitOnWindowClose {
+		return p.neverCloses(v.st, "it is recomputed in full, because "+v.reason.reason)
+	}
+	if v.reason != nil {
+		view.Fallback = v.reason.reason
+		view.Explain, err = p.fullRecompute(v.st, v.cols, v.reason.reason)
 	}
 	if own := (*ddl.Error)(nil); errors.As(err, &own) {
 		return own
@@ -46,7 +102,7 @@ func (p *planning) planView(st *ddl.View) error {
 	if err != nil {
 		return fmt.Errorf("plan view %q: %w", view.Name, err)
 	}
-	view.Closed = p.closed[st.Name.Name]
+	view.Closed = p.closed[view.Name]
 	p.out.Views = append(p.out.Views, view)
 	return nil
 }
@@ -75,19 +131,22 @@ func (p *planning) outputColumns(st *ddl.View, cols []vector.Field) error {
 	return nil
 }
 
-type programMark struct{ states, steps, outputs, setup int }
+type programMark struct{ states, steps, outputs, setup, shared int }
 
 func (p *planning) mark() programMark {
 	g := p.out.Program
-	return programMark{states: len(g.States), steps: len(g.Steps), outputs: len(g.Outputs), setup: len(g.Setup)}
+	return programMark{states: len(g.States), steps: len(g.Steps), outputs: len(g.Outputs), setup: len(g.Setup),
+		shared: len(p.shared.order)}
 }
 
 func (p *planning) reset(m programMark) {
 	g := p.out.Program
 	g.States, g.Steps, g.Outputs, g.Setup = g.States[:m.states], g.Steps[:m.steps], g.Outputs[:m.outputs], g.Setup[:m.setup]
+	p.shared.forget(m.shared)
 }
 
-func (p *planning) incremental(st *ddl.View, doc []byte, cols []vector.Field) (*Explain, error) {
+// tree builds a view's tree and makes it known to the views after it.
+func (p *planning) tree(doc []byte, s *simplifier) (node, error) {
 	plan, err := decodePlan(doc)
 	if err != nil {
 		return nil, err
@@ -97,28 +156,33 @@ func (p *planning) incremental(st *ddl.View, doc []byte, cols []vector.Field) (*
 	if err != nil {
 		return nil, err
 	}
-	tree = simplify(tree)
-	c := p.compiler(st)
-	r, err := c.compile(tree, demand{})
+	tree = s.simplify(tree)
+	s.remember(tree)
+	return tree, nil
+}
+
+func (p *planning) incremental(v *plannedView) (*Explain, error) {
+	c := p.compiler(v.st)
+	r, err := c.compile(v.tree, demand{})
 	if err != nil {
 		return nil, err
 	}
-	ex := c.explain(tree)
-	if st.EmitOnWindowClose {
-		if r, ex, err = p.closeWindows(c, st, cols, r, ex); err != nil {
+	ex := c.explain(v.tree)
+	if v.st.EmitOnWindowClose {
+		if r, ex, err = p.closeWindows(c, v.st, v.cols, r, ex); err != nil {
 			return nil, err
 		}
 	}
 	first := len(p.out.Program.Steps)
-	if err := c.emit(st.Name.Name, cols, r); err != nil {
+	if err := c.emit(v.st.Name.Name, v.cols, r); err != nil {
 		return nil, err
 	}
-	return c.explainOutput(ex, cols, first), nil
+	return c.explainOutput(ex, v.cols, first), nil
 }
 
 func (p *planning) compiler(st *ddl.View) *compiler {
 	return &compiler{ctx: p.ctx, binder: p.binder, program: p.out.Program, view: "_" + plainName(st.Name.Name), counter: &p.names,
-		notes: map[node]*note{}, sources: p.inputs, zset: changelogs(p.file)[st.Name.Key()]}
+		notes: map[node]*note{}, sources: p.inputs, shared: p.shared, owner: st.Name.Name, zset: changelogs(p.file)[st.Name.Key()]}
 }
 
 // plainName keeps what needs no quotes in SQL.

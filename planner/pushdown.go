@@ -3,7 +3,10 @@ package planner
 // pushFilter moves predicates to where they cost least: into an inner join they become keys, conditions
 // or filters of one side (FROM a, b WHERE a.k = b.k binds as a filter over a cross product), into a window
 // operator they become its QUALIFY, so that rows which do not pass are never compared.
-func pushFilter(n *filter) node {
+func (s *simplifier) pushFilter(n *filter) node {
+	if s.isView(n.child) {
+		return n
+	}
 	switch child := n.child.(type) {
 	case *project:
 		if onlyRefs(child.exprs) {
@@ -12,12 +15,12 @@ func pushFilter(n *filter) node {
 				preds[i] = substitute(p, child.exprs)
 			}
 			below := *child
-			below.child = pushFilter(&filter{child.child, preds})
+			below.child = s.pushFilter(&filter{child.child, preds})
 			return &below
 		}
 	case *join:
 		if child.kind == innerJoin {
-			return pushIntoJoin(n.preds, child)
+			return s.pushIntoJoin(n.preds, child)
 		}
 	case *window:
 		if len(child.keep) == 0 && !child.drop {
@@ -37,7 +40,7 @@ func onlyRefs(es []*expr) bool {
 	return true
 }
 
-func pushIntoJoin(preds []*expr, j *join) node {
+func (s *simplifier) pushIntoJoin(preds []*expr, j *join) node {
 	out := *j
 	nl := len(j.left.types())
 	var left, right []*expr
@@ -57,10 +60,10 @@ func pushIntoJoin(preds []*expr, j *join) node {
 		}
 	}
 	if len(left) > 0 {
-		out.left = pushFilter(&filter{j.left, left})
+		out.left = s.pushFilter(&filter{j.left, left})
 	}
 	if len(right) > 0 {
-		out.right = pushFilter(&filter{j.right, right})
+		out.right = s.pushFilter(&filter{j.right, right})
 	}
 	return &out
 }
@@ -105,15 +108,21 @@ var flipped = map[string]string{
 func pushIntoWindow(preds []*expr, w *window) node {
 	out := *w
 	out.keep = preds
-	first := len(w.child.types())
-	for _, p := range preds {
-		for i, call := range w.calls {
-			if n, ok := rankBound(p, first+i); ok && call.e != nil && rankFunctions[call.e.Type] && len(call.e.Partitions) == len(w.partition) && i == 0 && len(w.calls) == 1 {
-				out.most = n
-			}
+	out.most = out.rankLimit()
+	return &out
+}
+
+// rankLimit is n if the one call is a row number or rank and keep lets only n of them pass; 0 if not.
+func (n *window) rankLimit() int64 {
+	if len(n.calls) != 1 || n.calls[0].e == nil || !rankFunctions[n.calls[0].e.Type] || len(n.calls[0].e.Partitions) != len(n.partition) {
+		return 0
+	}
+	for _, p := range n.keep {
+		if limit, ok := rankBound(p, len(n.child.types())); ok {
+			return limit
 		}
 	}
-	return &out
+	return 0
 }
 
 // rankFunctions number rows such that a row's number never falls when rows are added.

@@ -169,12 +169,12 @@ func shape(n node) string {
 
 func TestSimplify(t *testing.T) {
 	for _, tc := range []struct{ name, query, want string }{
-		{"not computed twice within one expression", "SELECT b.x + b.x", "project[(c0 + c0)](project[(c0 * CAST(2 AS BIGINT)), c1](scan))"},
-		{"not computed twice", "SELECT b.x + 1, b.x", "project[(c0 + CAST(1 AS BIGINT)), c0](project[(c0 * CAST(2 AS BIGINT)), c1](scan))"},
+		{"not computed twice within one expression", "SELECT b.x + b.x", "project[(c0 + c0)](project[(c0 * CAST(2 AS BIGINT))](scan))"},
+		{"not computed twice", "SELECT b.x + 1, b.x", "project[(c0 + CAST(1 AS BIGINT)), c0](project[(c0 * CAST(2 AS BIGINT))](scan))"},
 		{"no column below count(*)", "SELECT count(*) FROM (SELECT", "aggregate[; count(*)](scan)"},
-		{"unread columns below an aggregate", "SELECT k, sum(x)", `aggregate[c0; "sum"(c1)](project[c0, (c2 + CAST(1 AS BIGINT))](scan))`},
+		{"unread columns below an aggregate", "SELECT k, sum(x)", `aggregate[c0; "sum"(c1)](project[c0, (c1 + CAST(1 AS BIGINT))](scan))`},
 	} {
-		if got := shape(simplify(builtTree(t, tc.query))); got != tc.want {
+		if got := shape(prune([]node{new(simplifier).simplify(builtTree(t, tc.query))})[0]); got != tc.want {
 			t.Errorf("%s: %s\n  got  %s\n  want %s", tc.name, tc.query, got, tc.want)
 		}
 	}

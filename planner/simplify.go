@@ -3,33 +3,50 @@ package planner
 // simplify merges projections, which binding leaves behind wherever a view, a macro or a subquery was, so
 // that plans and their SQL read like the query. It changes no result: an expression is merged into its
 // reader only if that does not compute it twice.
-func simplify(n node) node {
+func (s *simplifier) simplify(n node) node {
 	switch n := n.(type) {
 	case *project:
-		n.child = simplify(n.child)
+		n.child = s.simplify(n.child)
 		return mergeProjects(n)
 	case *filter:
-		n.child = simplify(n.child)
-		return pushFilter(n)
+		n.child = s.simplify(n.child)
+		return s.pushFilter(n)
 	case *join:
-		n.left, n.right = simplify(n.left), simplify(n.right)
+		n.left, n.right = s.simplify(n.left), s.simplify(n.right)
 	case *window:
-		n.child = simplify(n.child)
+		n.child = s.simplify(n.child)
 	case *setOp:
-		n.left, n.right = simplify(n.left), simplify(n.right)
+		n.left, n.right = s.simplify(n.left), s.simplify(n.right)
 	case *unnest:
-		n.child = simplify(n.child)
+		n.child = s.simplify(n.child)
 	case *arrival:
-		n.child = simplify(n.child)
+		n.child = s.simplify(n.child)
 	case *aggregate:
-		n.child = simplify(n.child)
+		n.child = s.simplify(n.child)
 		return pruneAggregateInput(n)
 	case *unionAll:
 		for i := range n.children {
-			n.children[i] = simplify(n.children[i])
+			n.children[i] = s.simplify(n.children[i])
 		}
 	}
 	return n
+}
+
+// simplifier knows the trees of the materialized views before this one.
+type simplifier struct{ views map[string]bool }
+
+// isView says that a subtree is another materialized view's result. A filter stays above it: below, it
+// would make another operator with a state of its own, where that view's changes are there to be filtered.
+func (s *simplifier) isView(n node) bool {
+	return len(s.views) > 0 && s.views[newIdentities().id(n)]
+}
+
+// remember makes a tree known to the views after it.
+func (s *simplifier) remember(n node) {
+	if s.views == nil {
+		s.views = map[string]bool{}
+	}
+	s.views[newIdentities().id(n)] = true
 }
 
 func mergeProjects(n *project) node {
@@ -138,6 +155,13 @@ func substitute(e *expr, by []*expr) *expr {
 	for _, c := range e.Children {
 		out.Children = append(out.Children, substitute(c, by))
 	}
+	out.Filters, out.StartExpr, out.EndExpr = substitute(e.Filters, by), substitute(e.StartExpr, by), substitute(e.EndExpr, by)
+	out.OffsetExpr, out.DefaultExpr = substitute(e.OffsetExpr, by), substitute(e.DefaultExpr, by)
+	out.Partitions = nil
+	for _, c := range e.Partitions {
+		out.Partitions = append(out.Partitions, substitute(c, by))
+	}
+	out.Orders, out.ArgOrders = substituteOrders(e.Orders, by), substituteOrders(e.ArgOrders, by)
 	out.CaseChecks = append(out.CaseChecks[:0:0], e.CaseChecks...)
 	for i := range out.CaseChecks {
 		out.CaseChecks[i].When = substitute(out.CaseChecks[i].When, by)
@@ -145,11 +169,16 @@ func substitute(e *expr, by []*expr) *expr {
 	}
 	if e.OrderBys != nil {
 		orders := *e.OrderBys
-		orders.Orders = append(orders.Orders[:0:0], orders.Orders...)
-		for i := range orders.Orders {
-			orders.Orders[i].Expr = substitute(orders.Orders[i].Expr, by)
-		}
+		orders.Orders = substituteOrders(orders.Orders, by)
 		out.OrderBys = &orders
 	}
 	return &out
+}
+
+func substituteOrders(orders []order, by []*expr) []order {
+	out := append(orders[:0:0], orders...)
+	for i := range out {
+		out[i].Expr = substitute(out[i].Expr, by)
+	}
+	return out
 }
