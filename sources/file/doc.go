@@ -1,4 +1,5 @@
-// Package file reads NDJSON, CSV and Parquet files as a replayable source.
+// Package file reads NDJSON, CSV and Parquet files as a replayable source: of rows to insert, of a changelog
+// whose rows have weights, or of Debezium's change events (changes.go).
 //
 // # Partitions and offsets
 //

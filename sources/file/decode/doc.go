@@ -1,4 +1,4 @@
-// Package decode turns blocks of text rows (NDJSON, CSV) into columnar chunks.
+// Package decode turns blocks of text rows (NDJSON, CSV, change events) into columnar chunks.
 //
 // A decoder is driven by the declared columns: it scans the bytes once and writes each value straight
 // into vector memory, with no Go value per cell and no allocation per row. Long strings are not copied;
