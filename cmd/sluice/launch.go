@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
@@ -233,7 +234,7 @@ func (l *loaded) fileOptions(src planner.Source, v ddl.Values) file.Options {
 	}
 	for _, in := range l.plan.Program.Sources {
 		if in.Name == src.Name {
-			o.Changes, o.Key = in.Changes, in.Key
+			o.Changes, o.Key = in.Changes, keyOf(in, o.Columns)
 		}
 	}
 	path, _ := src.Decl.With.Lookup("path")
@@ -249,6 +250,16 @@ func (l *loaded) fileOptions(src planner.Source, v ddl.Values) file.Options {
 		o.Mode = "bounded"
 	}
 	return o
+}
+
+// keyOf finds the columns of a source's key among those that its rows have.
+func keyOf(in planner.SourceInput, columns []vector.Field) (key []int) {
+	for _, k := range in.Key {
+		if i := slices.IndexFunc(columns, func(c vector.Field) bool { return c.Name == in.Columns[k].Name }); i >= 0 {
+			key = append(key, i)
+		}
+	}
+	return key
 }
 
 // checkFormatOptions refuses options that would be ignored.

@@ -162,8 +162,8 @@ func (c *column) unavailable(row int) bool {
 			return false
 		}
 		v := vector.Vector{Type: c.typ, Data: c.data}
-		s := string(v.Str(row))
-		return s == unavailable || s == unavailableBytes
+		s := v.Str(row)
+		return string(s) == unavailable || string(s) == unavailableBytes
 	case vector.List:
 		v := vector.Vector{Type: c.typ, Data: c.data}
 		offset, n := v.Entry(row)

@@ -61,3 +61,34 @@ func BenchmarkJSON(b *testing.B) {
 		})
 	}
 }
+
+// Change events: an update with both images, without a schema and with the same one each time.
+func BenchmarkDebezium(b *testing.B) {
+	const events = 5000
+	bid := `{"auction":%d,"bidder":4711,"price":%d,"channel":"Google","url":"https://www.nexmark.com/abcd/item.htm?query=1","date_time":1704190272123456,"extra":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}`
+	source := `{"version":"3.0.8.Final","connector":"postgresql","name":"shop","ts_ms":1704190272000,"snapshot":"false","db":"shop","sequence":"[null,\"24023427\"]","schema":"public","table":"bid","txId":24723,"lsn":24023427,"xmin":null}`
+	field := `{"type":"int64","optional":true,"name":"io.debezium.time.MicroTimestamp","version":1,"field":"date_time"}`
+	schema := `{"type":"struct","fields":[{"type":"struct","fields":[` + strings.Repeat(field+",", 7) + field + `],"optional":true,"field":"after"}]}`
+	for _, tc := range []struct{ name, before, after string }{{"bare", "", ""}, {"schema", `{"schema":` + schema + `,"payload":`, "}"}} {
+		var buf bytes.Buffer
+		for i := range events {
+			fmt.Fprintf(&buf, tc.before+`{"before":`+bid+`,"after":`+bid+`,"source":%s,"transaction":null,"op":"u","ts_ms":1704190272477}`+tc.after+"\n", i, i, i, i+1, source)
+		}
+		data := padded(buf.Bytes())
+		for name, key := range map[string][]int{"weighted": nil, "keyed": {0}} {
+			b.Run(tc.name+"/"+name, func(b *testing.B) {
+				d := NewDebezium(bidFields, DebeziumOptions{Key: key})
+				b.SetBytes(int64(buf.Len()))
+				b.ReportAllocs()
+				for b.Loop() {
+					bu := NewChangeBuilder(bidFields, key)
+					if d.Decode(&Block{Buf: data, N: buf.Len(), Avail: buf.Len(), Final: true}, bu); bu.Rows() < events || len(bu.Bad) > 0 {
+						b.Fatal(bu.Rows(), bu.Bad)
+					}
+					bu.Finish()
+				}
+				b.ReportMetric(events*float64(b.N)/b.Elapsed().Seconds()/1e6, "Mevents/s")
+			})
+		}
+	}
+}

@@ -43,20 +43,23 @@ func (d *JSON) ticks(c *column, row, p int) int {
 	return d.mismatch(c, p, next)
 }
 
-// int64Text reads the digits of a JSON integer.
-func int64Text(s []byte) (int64, bool) {
-	neg, v, ok := decimalText(s, true, 0)
-	if len(s) > 0 && s[0] == '-' {
-		neg = true
-		_, v, ok = decimalText(s[1:], true, 0)
+// int64Text reads a JSON integer; false when it does not fit.
+func int64Text(s []byte) (n int64, ok bool) {
+	digits := s
+	if s[0] == '-' {
+		digits = s[1:]
 	}
-	switch {
-	case !ok || v.hi != 0 || v.lo > 1<<63 || !neg && v.lo > math.MaxInt64:
-		return 0, false
-	case neg:
-		return -int64(v.lo), true
+	var v uint64
+	for _, ch := range digits {
+		if v > 1<<63/10 {
+			return 0, false
+		}
+		v = v*10 + uint64(ch-'0')
 	}
-	return int64(v.lo), true
+	if s[0] == '-' {
+		return -int64(v), v <= 1<<63
+	}
+	return int64(v), v <= math.MaxInt64
 }
 
 // putInstant stores a point in time as a date or a timestamp of any precision.
