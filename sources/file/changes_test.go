@@ -188,3 +188,36 @@ func TestChangeOptions(t *testing.T) {
 		}
 	}
 }
+
+// A file of events that grows by some bytes at a time gives, polled in between, what it gives when whole; an
+// update is never cut.
+func TestGrowingEvents(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	data := randomEvents(r, 60)
+	for _, key := range [][]int{nil, {0}} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "x.ndjson")
+		opt := Options{Path: "x.ndjson", BaseDir: dir, Format: "debezium", Columns: changeColumns, Key: key}
+		s := open(t, opt)
+		write(t, path, nil)
+		var from []byte
+		var got []string
+		for p := 0; p < len(data); {
+			n := min(1+r.IntN(300), len(data)-p)
+			appendTo(t, path, data[p:p+n])
+			p += n
+			for {
+				rows := mustPoll(t, s, from, 1+r.Int64N(3))
+				got = append(got, sourcetest.RenderAll(rows.Chunks)...)
+				if string(rows.To) == string(from) {
+					break
+				}
+				from = rows.To
+			}
+		}
+		whole := mustPoll(t, open(t, opt), nil, 0)
+		if want := sourcetest.RenderAll(whole.Chunks); strings.Join(got, "\n") != strings.Join(want, "\n") || len(got) < 40 {
+			t.Errorf("key %v: %d rows, want %d", key, len(got), len(want))
+		}
+	}
+}
