@@ -249,6 +249,12 @@ func (a *aggCompiler) merge(source, mTable string) (*relation, error) {
 		typeOf[f.Name] = f.Type
 	}
 	state := a.stateSpec(a.name("agg"), typeOf)
+	touched := ""
+	if a.n.ttl && !a.keepsValues() {
+		if touched = a.expire(&state); touched != "" {
+			touched += ", "
+		}
+	}
 	if err := a.addState(state); err != nil {
 		return nil, err
 	}
@@ -262,11 +268,15 @@ func (a *aggCompiler) merge(source, mTable string) (*relation, error) {
 		b.WriteString("n_n AS _n, ")
 		live = "n_n > 0"
 	}
-	b.WriteString(renamed("n", "p", len(a.all)) + live + " AS _live FROM " + mTable)
+	b.WriteString(renamed("n", "p", len(a.all)) + touched + live + " AS _live FROM " + mTable)
 	if err := a.apply(state.Name, b.String()); err != nil {
 		return nil, err
 	}
-	return a.output(mTable, live), nil
+	r := a.output(mTable, live)
+	if touched != "" {
+		r.loses = "a group that comes back after " + durationText(a.ttl) + " begins anew"
+	}
+	return r, nil
 }
 
 func (a *aggCompiler) stateSpec(name string, typeOf map[string]vector.Type) State {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sluice-sql/sluice/internal/vector"
 )
@@ -20,7 +21,8 @@ type compiler struct {
 	sources map[string]*SourceInput
 	zset    bool // a sink wants every change with its weight, whatever the key
 	shared  *sharing
-	owner   string // the view's name, for explain
+	owner   string        // the view's name, for explain
+	ttl     time.Duration // SET state_ttl; 0: never
 }
 
 // note is what explain needs to know of a compiled node.

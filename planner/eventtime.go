@@ -109,10 +109,12 @@ type Times struct {
 //	{{closed SOURCE}}         the watermark after the batch: decides which windows are closed
 //	{{closed before SOURCE}}  the watermark before the batch
 //	{{latest SOURCE}}         the batch's time plus max_future
+//	{{batch time}}            the batch's time, a TIMESTAMP in UTC
 //
 // A watermark that is not there yet is NULL.
 func Placeholders(sources []SourceInput, times Times) *strings.Replacer {
-	var pairs []string
+	micros := vector.Of(vector.Timestamp)
+	pairs := []string{batchTimePlaceholder, InstantSQL(micros, InstantOf(micros, times.At))}
 	for _, s := range sources {
 		if s.EventTime < 0 {
 			continue

@@ -110,6 +110,9 @@ func (c *compiler) explainNote(ex *Explain, n node, children []node) {
 		ex.Bound = s.Bound
 		if s.EvictColumn < 0 && s.Never == "" && s.Bound != "one row" && !strings.HasPrefix(s.Bound, "the table's rows") {
 			s.Never = neverEvicted(n)
+			if c.ttl > 0 {
+				s.Never += "; state_ttl leaves it alone: operators that take rows back must know them"
+			}
 		}
 	}
 	if len(ex.States) > 0 {
@@ -243,6 +246,9 @@ func WriteExplain(w io.Writer, p *Pipeline) error {
 		fmt.Fprintf(&b, "view %s\n", v.Name)
 		if v.Fallback != "" {
 			fmt.Fprintf(&b, "  recomputed in full every batch: %s\n", v.Fallback)
+		}
+		if v.Loses != "" {
+			fmt.Fprintf(&b, "  NOT what its query says, by state_ttl: %s\n", v.Loses)
 		}
 		v.Explain.write(&b, "  ")
 	}

@@ -12,7 +12,9 @@ import (
 var timePlaceholder = regexp.MustCompile(`\{\{([a-z ]+) ([^{}]+)\}\}`)
 
 // readable writes {{watermark bid}} as watermark(bid).
-func readable(sql string) string { return timePlaceholder.ReplaceAllString(sql, "$1($2)") }
+func readable(sql string) string {
+	return timePlaceholder.ReplaceAllString(strings.ReplaceAll(sql, batchTimePlaceholder, "the batch's time"), "$1($2)")
+}
 
 // Evicted is the condition under which a batch ends a row's life, for people; empty if none does.
 func (s *State) Evicted() string {
@@ -43,35 +45,12 @@ func scansBelow(n node) []*SourceInput {
 			seen[s.source] = true
 			out = append(out, s.source)
 		}
-		for _, ch := range childrenOf(n) {
+		for _, ch := range inputsOf(n) {
 			walk(ch)
 		}
 	}
 	walk(n)
 	return out
-}
-
-// childrenOf lists a node's inputs.
-func childrenOf(n node) []node {
-	switch n := n.(type) {
-	case *project:
-		return []node{n.child}
-	case *filter:
-		return []node{n.child}
-	case *unnest:
-		return []node{n.child}
-	case *unionAll:
-		return n.children
-	case *join:
-		return []node{n.left, n.right}
-	case *window:
-		return []node{n.child}
-	case *setOp:
-		return []node{n.left, n.right}
-	case *aggregate:
-		return []node{n.child}
-	}
-	return nil
 }
 
 // neverEvicted says why the watermark proves none of a node's state dead.

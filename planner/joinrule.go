@@ -88,10 +88,14 @@ func (j *joinPlan) inputs() (err error) {
 	if err := j.matchable(); err != nil {
 		return err
 	}
-	if err := j.a.declare(j.floors); err != nil {
-		return err
+	expires := j.ttl > 0 && j.n.kind == innerJoin && appendOnly(j.n)
+	for _, in := range []*keyedInput{j.a, j.b} {
+		in.expires = expires
+		if err := in.declare(j.floors); err != nil {
+			return err
+		}
 	}
-	return j.b.declare(j.floors)
+	return nil
 }
 
 // notNull is the condition that a row's `=` keys can match; "" if all keys are NULL-safe.
@@ -125,7 +129,7 @@ func and(conds ...string) string { return strings.TrimPrefix(where(conds...), " 
 
 // applyMatching adds a side's delta to its state, less the rows that cannot match.
 func (j *joinPlan) applyMatching(in *keyedInput, matches string) error {
-	return j.apply(in.state.Name, "SELECT * FROM "+in.delta+where(matches))
+	return j.apply(in.state.Name, "SELECT *"+in.touched+" FROM "+in.delta+where(matches))
 }
 
 // where is a WHERE clause of the non-empty conditions.
@@ -201,6 +205,9 @@ func (j *joinPlan) result(table string) *relation {
 		}
 	}
 	r.key, r.keyed = j.key(nl)
+	if j.a.touched+j.b.touched != "" {
+		r.loses = "rows more than " + durationText(j.ttl) + " apart may not meet"
+	}
 	return r
 }
 

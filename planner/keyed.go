@@ -17,6 +17,9 @@ type keyedInput struct {
 	// column names the place of input column i in both: a key column or its own.
 	column []string
 	types  []vector.Type
+	// expires asks for state_ttl; touched is then ", … AS _at", what to add to the applied columns.
+	expires bool
+	touched string
 }
 
 // maxNettedColumns is up to how many columns behind the key an append-only delta is netted to distinct rows.
@@ -101,6 +104,11 @@ func (in *keyedInput) declare(floors []string) error {
 		if f != "" && evictable(in.state.Cols[i].Type) {
 			in.state.EvictColumn, in.state.EvictSQL, in.state.Bound = i, f, "evicted by the watermark"
 			break
+		}
+	}
+	if in.expires {
+		if at := in.c.expire(&in.state); at != "" {
+			in.touched = ", " + at
 		}
 	}
 	return in.c.addState(in.state)

@@ -45,6 +45,8 @@ type View struct {
 	// Closed is the condition, over the view's columns and the placeholders of Placeholders, that a row is
 	// shown: EMIT ON WINDOW CLOSE. Empty if all are.
 	Closed string
+	// Loses says what state_ttl may make wrong in it; empty if its rows are those of its query.
+	Loses string
 }
 
 // Sink says where a view goes. Decl is nil for a materialized view that no CREATE SINK names.
@@ -69,6 +71,7 @@ type planning struct {
 	names   int
 	closed  map[string]string // View.Closed by view
 	shared  *sharing
+	loses   map[string]string // View.Loses by view
 }
 
 // Plan turns a parsed file into a program. The binder is an empty DuckDB instance that Plan fills with
@@ -76,7 +79,7 @@ type planning struct {
 // file.
 func Plan(ctx context.Context, file *ddl.File, binder Binder) (*Pipeline, error) {
 	p := &planning{ctx: ctx, binder: binder, file: file, out: &Pipeline{File: file, Program: &Program{}},
-		inputs: map[string]*SourceInput{}, objects: map[string]string{}, failed: map[string]bool{}, closed: map[string]string{}, shared: newSharing()}
+		inputs: map[string]*SourceInput{}, objects: map[string]string{}, failed: map[string]bool{}, closed: map[string]string{}, loses: map[string]string{}, shared: newSharing()}
 	if err := p.prepare(); err != nil {
 		return nil, err
 	}

@@ -102,6 +102,7 @@ func (p *planning) planView(v *plannedView) (err error) {
 	if err != nil {
 		return fmt.Errorf("plan view %q: %w", view.Name, err)
 	}
+	view.Loses = p.loses[view.Name]
 	view.Closed = p.closed[view.Name]
 	p.out.Views = append(p.out.Views, view)
 	return nil
@@ -163,10 +164,12 @@ func (p *planning) tree(doc []byte, s *simplifier) (node, error) {
 
 func (p *planning) incremental(v *plannedView) (*Explain, error) {
 	c := p.compiler(v.st)
+	v.tree = c.withTTL(v.tree)
 	r, err := c.compile(v.tree, demand{})
 	if err != nil {
 		return nil, err
 	}
+	p.loses[v.st.Name.Name] = c.lossyBelow(v.tree)
 	ex := c.explain(v.tree)
 	if v.st.EmitOnWindowClose {
 		if r, ex, err = p.closeWindows(c, v.st, v.cols, r, ex); err != nil {
@@ -182,7 +185,7 @@ func (p *planning) incremental(v *plannedView) (*Explain, error) {
 
 func (p *planning) compiler(st *ddl.View) *compiler {
 	return &compiler{ctx: p.ctx, binder: p.binder, program: p.out.Program, view: "_" + plainName(st.Name.Name), counter: &p.names,
-		notes: map[node]*note{}, sources: p.inputs, shared: p.shared, owner: st.Name.Name, zset: changelogs(p.file)[st.Name.Key()]}
+		notes: map[node]*note{}, sources: p.inputs, shared: p.shared, owner: st.Name.Name, zset: changelogs(p.file)[st.Name.Key()], ttl: p.stateTTL()}
 }
 
 // plainName keeps what needs no quotes in SQL.

@@ -32,6 +32,8 @@ type relation struct {
 	// floor is, per column, a SQL expression over the watermark placeholders that no row of a later
 	// batch goes below; "" if unknown.
 	floor []string
+	// loses says what state_ttl may take from it; empty if nothing.
+	loses string
 }
 
 // rows returns the relation in row form with a weight column unless append.

@@ -52,6 +52,7 @@ type aggregate struct {
 	groups []*expr
 	calls  []*expr
 	out    []vector.Type // groups, then calls
+	ttl    bool          // its groups may expire, see withTTL
 }
 
 func (n *scan) types() []vector.Type {

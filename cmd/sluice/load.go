@@ -78,6 +78,9 @@ func (a *app) load(ctx context.Context, s spec) (*loaded, error) {
 	var problems []error
 	l.settings, err = ddl.Check(settings, "the pipeline", ddl.PipelineOptions)
 	problems = append(problems, err)
+	if _, given := s.Settings[ddl.StateTTL]; given {
+		return nil, fmt.Errorf("option %s is a part of what the pipeline computes\nhint: write SET %s = '…' in the file", ddl.StateTTL, ddl.StateTTL)
+	}
 	if l.plan, err = plan(ctx, l.file); err != nil {
 		if !rejected(err) {
 			return nil, err

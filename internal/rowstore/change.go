@@ -45,8 +45,8 @@ func (t *Table) deleteKeys(keys *vector.Chunk) {
 	}
 }
 
-// Add changes a weighted table: the last column of rows is the BIGINT weight to add to the row that the
-// other columns name. A row whose weight becomes 0 is gone. A weight that becomes negative, overflows or
+// Add changes a weighted table: the column behind the key is the BIGINT weight to add to the row that the
+// key names; a column behind that replaces the row's. A row whose weight becomes 0 is gone. A weight that becomes negative, overflows or
 // is NULL panics with an *InvariantError that shows the row; the batch can still be rolled back.
 func (t *Table) Add(rows *vector.Chunk) {
 	if !t.spec.Weighted {
@@ -79,9 +79,27 @@ func (t *Table) addWeight(in *input, i int, id rowID, w int64) {
 		t.insertRow(in, i)
 	case id != 0 && sum == 0:
 		t.deleteRow(id, in.hash[i], prefixHash(in, i), opDelete)
-	case id != 0 && w != 0:
+	case id != 0 && (w != 0 || t.touches()):
 		t.saveImage(id)
 		*t.weight(t.blocks.at(id)) = sum
+		t.touch(in, i, id)
+	}
+}
+
+// touches says that a weighted table has a column behind the weight.
+func (t *Table) touches() bool { return t.spec.NKey+1 < len(t.lay.cols) }
+
+// touch gives a weighted row the new value of the column behind its weight.
+func (t *Table) touch(in *input, i int, id rowID) {
+	if !t.touches() {
+		return
+	}
+	p, c := t.blocks.at(id), &t.lay.cols[t.spec.NKey+1]
+	before := t.evictValue(p)
+	t.lay.setNull(p, c, false)
+	t.store(p, c, in, i)
+	if t.evictValue(p) != before {
+		t.schedule(id, p)
 	}
 }
 

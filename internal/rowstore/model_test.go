@@ -140,6 +140,10 @@ func randomSpec(r *rand.Rand) Spec {
 			s.EvictColumn = i
 		}
 	}
+	if s.Weighted && r.IntN(3) == 0 {
+		s.EvictColumn = len(s.Cols)
+		s.Cols = append(s.Cols, vector.Field{Name: "_at", Type: vector.Of(vector.Timestamp)})
+	}
 	return s
 }
 

@@ -15,7 +15,8 @@ type Spec struct {
 	NKey int
 	// NPrefix columns at the front can be looked up with Rows; with none Rows returns all rows.
 	NPrefix int
-	// Weighted tables are Z-sets: the last column is the BIGINT weight, all others are the key.
+	// Weighted tables are Z-sets: the column behind the key is the BIGINT weight. One more may follow, the
+	// eviction column: it has the value of the last Add.
 	Weighted bool
 	// EvictColumn is the column whose native integer Evict compares, -1 for none.
 	EvictColumn int
@@ -29,9 +30,11 @@ func (s Spec) Validate() error {
 		return fmt.Errorf("state %q has no columns", s.Name)
 	case s.NKey < 0 || s.NKey > n || s.NPrefix < 0 || s.NPrefix > s.NKey:
 		return fmt.Errorf("state %q: %d prefix and %d key columns of %d", s.Name, s.NPrefix, s.NKey, n)
-	case s.Weighted && (s.NKey != n-1 || s.Cols[n-1].Type.Kind != vector.Int64):
-		return fmt.Errorf("state %q is weighted: its key must be all columns but the last, a BIGINT", s.Name)
-	case s.EvictColumn < -1 || s.EvictColumn >= n || s.Weighted && s.EvictColumn == n-1:
+	case s.Weighted && (s.NKey >= n || s.NKey < n-2 || s.Cols[s.NKey].Type.Kind != vector.Int64):
+		return fmt.Errorf("state %q is weighted: behind its key must be a BIGINT and at most one more column", s.Name)
+	case s.Weighted && s.NKey == n-2 && s.EvictColumn != n-1:
+		return fmt.Errorf("state %q is weighted: the column behind its weight must be the one to evict by", s.Name)
+	case s.EvictColumn < -1 || s.EvictColumn >= n || s.Weighted && s.EvictColumn == s.NKey:
 		return fmt.Errorf("state %q: no column %d to evict by", s.Name, s.EvictColumn)
 	case s.EvictColumn >= 0 && !evictable(s.Cols[s.EvictColumn].Type.Kind):
 		f := s.Cols[s.EvictColumn]

@@ -1,5 +1,7 @@
 package ddl
 
+import "time"
+
 // Names of the options that SET sets.
 const (
 	TriggerInterval  = "trigger_interval"
@@ -9,6 +11,7 @@ const (
 	SnapshotLogBytes = "snapshot_log_bytes"
 	KeepSnapshots    = "keep_snapshots"
 	LogSegmentBytes  = "log_segment_bytes"
+	StateTTL         = "state_ttl"
 )
 
 // Names of the options about event time that every source has, whatever its connector.
@@ -39,6 +42,8 @@ var PipelineOptions = []OptionSpec{
 		Doc: "a snapshot is taken when the log since the last one is larger than this"},
 	{Name: KeepSnapshots, Kind: Int, Default: "2", Min: 1, Max: 1000,
 		Doc: "this many snapshots are kept; the log before the oldest is deleted"},
+	{Name: StateTTL, Kind: Duration, Min: int64(time.Millisecond),
+		Doc: "state that no watermark bounds is dropped when nothing was written to it for so long; results may then be wrong; defaults to never"},
 	{Name: LogSegmentBytes, Kind: Bytes, Default: "64MiB", Min: 1 << 10,
 		Doc: "a new file of the log is begun when the last one is larger than this"},
 }
