@@ -114,7 +114,7 @@ func (n *launcher) Check(ctx context.Context, s server.Spec) (server.Description
 		return server.Description{}, err
 	}
 	r := &checkReport{}
-	if err := l.checkSources(ctx, r); err != nil {
+	if err := l.checkSources(ctx, r, db.url); err != nil {
 		return server.Description{}, err
 	}
 	if db != nil {
@@ -187,7 +187,7 @@ func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables
 		return dropped, err
 	}
 	// The log goes last: while it is there, a drop that was interrupted can be seen and repeated.
-	for _, path := range []string{dir.tempDir(), dir.recordFile(), dir.logDir()} {
+	for _, path := range []string{dir.tempDir(), dir.recordFile(), dir.tablesDir(), dir.logDir()} {
 		if err := os.RemoveAll(path); err != nil {
 			return dropped, fmt.Errorf("remove what pipeline %s kept: %w", s.Name, err)
 		}
