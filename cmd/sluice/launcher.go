@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/server"
 	"github.com/sluice-sql/sluice/sinks/postgres"
+	"github.com/sluice-sql/sluice/sources/ingestlog"
 )
 
 // A launcher makes the daemon's pipelines. They share one state directory and one database.
@@ -216,6 +217,10 @@ func dropTables(ctx context.Context, db *database, pipeline string, tables serve
 func (n *launcher) Classify(err error) server.Fault {
 	if f := server.Classify(err); f != server.Unknown {
 		return f
+	}
+	var ingest *ingestlog.CorruptError
+	if errors.As(err, &ingest) {
+		return server.Permanent
 	}
 	var connect *pgconn.ConnectError
 	var network net.Error
