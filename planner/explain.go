@@ -53,11 +53,8 @@ func (c *compiler) describeNode(n node) *Explain {
 		if n.source.HasWeight() {
 			ex.Detail += n.source.explain()
 		}
-		if n.source.Table {
+		if n.source.Static {
 			ex.Op = "table " + n.source.Name
-		}
-		if n.source.about != "" {
-			ex.Detail += "; " + n.source.about
 		}
 	case *project:
 		ex.Op, ex.Detail, children = "project", printAll(n.exprs), []node{n.child}

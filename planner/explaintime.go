@@ -11,10 +11,9 @@ import (
 // timePlaceholder matches the placeholders of instants, for people.
 var timePlaceholder = regexp.MustCompile(`\{\{([a-z ]+) ([^{}]+)\}\}`)
 
-// readable writes {{watermark bid}} as watermark(bid), and the lowest of several floors as least().
+// readable writes {{watermark bid}} as watermark(bid).
 func readable(sql string) string {
-	sql = strings.NewReplacer(batchTimePlaceholder, "the batch's time", lowestOf, "least(", endOfLowest, ")").Replace(sql)
-	return timePlaceholder.ReplaceAllString(sql, "$1($2)")
+	return timePlaceholder.ReplaceAllString(strings.ReplaceAll(sql, batchTimePlaceholder, "the batch's time"), "$1($2)")
 }
 
 // Evicted is the condition under which a batch ends a row's life, for people; empty if none does.
@@ -78,7 +77,7 @@ func neverEvicted(n node) string {
 	case *window:
 		return "no PARTITION BY follows the event time"
 	case *join:
-		return "no equal key follows the event time of both sides, and no condition bounds it"
+		return "no equal key follows the event time of both sides"
 	case *setOp:
 		return "no column follows the event time of both sides"
 	}

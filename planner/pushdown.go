@@ -43,11 +43,8 @@ func onlyRefs(es []*expr) bool {
 func (s *simplifier) pushIntoJoin(preds []*expr, j *join) node {
 	out := *j
 	nl := len(j.left.types())
-	var left, right, terms []*expr
+	var left, right []*expr
 	for _, p := range preds {
-		terms = append(terms, conjuncts(p)...)
-	}
-	for _, p := range terms {
 		onLeft, onRight := sides(p, nl)
 		switch {
 		case onLeft && !onRight:

@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/queries"
+	filesink "github.com/sluice-sql/sluice/sinks/file"
 )
 
 // TestQueries runs every shipped pipeline over its own input: straight, cut into batches of random sizes,
@@ -67,7 +68,7 @@ func driveQuery(t *testing.T, l *loaded, seed int64, o oracletest.Options) {
 	t.Logf("seed %d", seed)
 	o.Rand = rand.New(rand.NewSource(seed))
 	open := func() map[string]microbatch.Source {
-		s, err := l.openSources(context.Background(), purpose{kind: toAnswer, dir: pipelineDir(t.TempDir())})
+		s, err := l.openSources()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,15 +80,62 @@ func driveQuery(t *testing.T, l *loaded, seed int64, o oracletest.Options) {
 	for _, out := range l.plan.Program.Outputs {
 		bound.Targets = append(bound.Targets, microbatch.Target{Output: out})
 	}
+	sinks := []microbatch.BoundSink{bound}
+	files := moved(l, t.TempDir())
+	for _, b := range files {
+		s, err := filesink.New(b.files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		sinks = append(sinks, microbatch.BoundSink{Sink: s, Name: b.Name, Targets: []microbatch.Target{{Output: b.output}}})
+	}
 	oracletest.Run(t, microbatch.Config{
-		Name: l.Name, Plan: l.plan, Sources: open(), Sinks: []microbatch.BoundSink{bound}, LogDir: filepath.Join(t.TempDir(), "log"),
+		Name: l.Name, Plan: l.plan, Sources: open(), Sinks: sinks, LogDir: filepath.Join(t.TempDir(), "log"),
 		MaxBatchRows: l.settings.Int(ddl.MaxBatchRows), SnapshotLogBytes: 200_000, DuckDBVersion: duck.Version(),
 		Logger: slog.New(slog.DiscardHandler),
 	}, sink, o)
+	for _, b := range files {
+		compareFiles(t, l, b, sink)
+	}
 	t.Logf("%d batches compared", sink.Commits)
 	if sink.Commits == 0 {
 		t.Error("nothing was compared")
 	}
+}
+
+// moved are the file sinks of a pipeline, writing below another directory.
+func moved(l *loaded, dir string) []sinkBinding {
+	out := l.fileSinks()
+	for i := range out {
+		out[i].files.Dir = filepath.Join(dir, out[i].Name)
+	}
+	return out
+}
+
+// compareFiles reads a file sink's directory back, as verify does, and compares it with the one-shot answer.
+func compareFiles(t *testing.T, l *loaded, b sinkBinding, with *oracletest.Sink) {
+	t.Helper()
+	s, err := filesink.New(b.files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, err := s.Read(t.Context(), l.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := fileRows(t.Context(), b, shown.Batches, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := with.Compare(t.Context(), b.output.Name, rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !d.Equal() {
+		t.Errorf("the files of sink %s: %d rows missing, %d extra of %d: %v", b.Name, d.Missing, d.Extra, d.Rows, d.Examples)
+	}
+	t.Logf("%d rows in %d directories of sink %s", d.Rows, len(shown.Batches), b.Name)
 }
 
 // testApp is a command line without an environment that says nothing.

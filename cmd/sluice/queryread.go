@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -16,12 +15,7 @@ import (
 
 // read loads every source to its end, and says what of it could not be read. It returns the rows read.
 func (o *queryOptions) read(ctx context.Context, l *loaded, one *oracle.OneShot) (n int64, err error) {
-	scratch, err := os.MkdirTemp("", "sluice-query-*")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	sources, err := l.openSources(ctx, purpose{kind: toAnswer, dir: pipelineDir(scratch), url: o.postgresURL(""), log: o.log})
+	sources, err := l.openSources()
 	if err != nil {
 		return 0, err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
 	filesink "github.com/sluice-sql/sluice/sinks/file"
+	"github.com/sluice-sql/sluice/sinks/postgres"
 	"github.com/sluice-sql/sluice/sources/file"
 )
 
@@ -37,6 +38,12 @@ func (s *shownViews) readFiles(ctx context.Context, l *loaded, b sinkBinding, sc
 	if n := len(s.parts); n > 0 && s.parts[n-1].ledger.Batch < shown.Ledger.Batch {
 		shown.Ledger = s.parts[n-1].ledger
 		shown.Batches = slices.DeleteFunc(shown.Batches, func(b filesink.ShownBatch) bool { return b.Batch > shown.Ledger.Batch })
+	}
+	if len(shown.Times) > 0 {
+		s.times = nil
+		for _, at := range shown.Times {
+			s.times = append(s.times, postgres.BatchTime{Offsets: at.Offsets, At: at.At})
+		}
 	}
 	t := &shownPart{where: b.files.Dir, ledger: shown.Ledger, outputs: []planner.Output{b.output}}
 	for _, batch := range shown.Batches {

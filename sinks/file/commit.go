@@ -90,6 +90,9 @@ func (s *Sink) show(permit checkpointlog.CommitPermit, c microbatch.CommitInfo, 
 	}
 	at := &position{Batch: batch, Offsets: c.Offsets, Plan: c.Plan, ContentHash: c.ContentHash, Directory: l.Directory, Rows: l.Rows,
 		Watermark: c.Watermark, Watermarks: c.Watermarks, CommittedAt: time.Now().UTC()}
+	if at.Times, err = s.keepTime(l.Times, batch, c); err != nil {
+		return nil, err
+	}
 	if m.empty() {
 		return at, nil
 	}

@@ -7,6 +7,7 @@
 //	out/batch-000000000042/.manifest                      which batch this is, and what is in it
 //	out/batch-000000000042/.dead_letter                   rows that were refused, if this sink keeps them
 //	out/.sluice/ledger                                    epoch, newest batch, offsets
+//	out/.sluice/batch_time                                each batch's time, if the pipeline has such a column
 //	out/.sluice/lock                                      held while the ledger is looked at or changed
 //	out/.sluice/staging/e00000003-b000000000043/          a batch between the two phases
 //

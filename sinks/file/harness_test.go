@@ -122,7 +122,7 @@ func put(t *testing.T, s *Sink, d *diary, b *microbatch.StagedBatch) {
 	d.done(b.Batch)
 }
 
-var info = microbatch.CommitInfo{Offsets: []byte(`{"s":1}`), Plan: "f"}
+var info = microbatch.CommitInfo{Offsets: []byte(`{"s":1}`), Plan: "f", KeepBatchTime: true, PlannedAt: time.Unix(0, 0)}
 
 // shown reads what a reader of batch-*/ sees: path below the directory and content, by line.
 func shown(t *testing.T, fsys vfs.FS, dir string) []string {

@@ -40,10 +40,12 @@ type position struct {
 	// Directory is the newest batch that has rows, and so a directory.
 	Directory int64 `json:"directory,omitempty"`
 	// Rows counts those of all batches.
-	Rows        int64            `json:"rows"`
-	Watermark   time.Time        `json:"watermark,omitzero"`
-	Watermarks  map[string]int64 `json:"watermarks,omitempty"`
-	CommittedAt time.Time        `json:"committed_at,omitzero"`
+	Rows       int64            `json:"rows"`
+	Watermark  time.Time        `json:"watermark,omitzero"`
+	Watermarks map[string]int64 `json:"watermarks,omitempty"`
+	// Times is the length of .sluice/batch_time.
+	Times       int64     `json:"batch_time_bytes,omitempty"`
+	CommittedAt time.Time `json:"committed_at,omitzero"`
 }
 
 // A manifest is .manifest in the directory of a batch.

@@ -147,6 +147,8 @@ func unsupported(format string, t vector.Type) string {
 	switch {
 	case t.Kind == vector.Bit || t.Kind == vector.Bignum || t.Kind == vector.Null:
 		return "cast it to VARCHAR in the view"
+	case t.Kind == vector.Blob && format == FormatJSON:
+		return "write it as to_base64(…) or hex(…) in the view: JSON has texts only"
 	case t.IsNested() && format == FormatCSV:
 		return "cast it to VARCHAR or to_json() it in the view, or use format = 'json'"
 	case t.Kind == vector.Union && format == FormatParquet:

@@ -98,7 +98,7 @@ func (s *Sink) encodeParquet(ctx context.Context, w io.Writer, part *part) error
 	p.rows.Set(part.chunks)
 	defer p.rows.Set(nil)
 	if err := p.conn.Exec(ctx, p.fill); err != nil {
-		return fmt.Errorf("write Parquet: %w", err)
+		return fmt.Errorf("write Parquet: %w\nHint: cast the column in the view, to VARCHAR or DOUBLE: HUGEINT is written as DECIMAL(38,0)", err)
 	}
 	f, err := os.Open(p.file())
 	if err != nil {

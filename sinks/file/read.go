@@ -39,6 +39,8 @@ func (s *Sink) Check(pipeline string, target microbatch.Target) error {
 type Shown struct {
 	Ledger  microbatch.Ledger
 	Batches []ShownBatch
+	// Times are those of all batches, of a pipeline with a batch_time column.
+	Times []BatchTime
 }
 
 // ShownBatch is a batch that has a directory.
@@ -61,6 +63,9 @@ func (s *Sink) Read(ctx context.Context, pipeline string) (*Shown, error) {
 		return nil, fmt.Errorf("%w %s in %s", ErrUnknownPipeline, pipeline, s.o.Dir)
 	}
 	out := &Shown{Ledger: l.public(true)}
+	if out.Times, err = s.readTimes(l.Times); err != nil {
+		return nil, s.explain("read", err)
+	}
 	for batch := l.Directory; batch > 0; {
 		if err := ctx.Err(); err != nil {
 			return nil, err

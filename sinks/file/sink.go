@@ -44,7 +44,7 @@ func New(o Options) (*Sink, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	return &Sink{o: o, fs: o.FS}, nil
+	return &Sink{o: o, fs: o.FS, text: valuetext.Writer{DecimalText: true}}, nil
 }
 
 // ErrDisagree marks (errors.Is) a directory that is not as the sink left it.
@@ -142,6 +142,9 @@ func (s *Sink) lock(ctx context.Context) (io.Closer, error) {
 	deadline := time.Now().Add(s.o.LockTimeout)
 	for {
 		lock, err := s.fs.Lock(s.lockPath())
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, errGone(s.lockPath())
+		}
 		if !errors.Is(err, vfs.ErrLocked) {
 			return lock, err
 		}
@@ -158,6 +161,10 @@ func (s *Sink) lock(ctx context.Context) (io.Closer, error) {
 	}
 }
 
+func errGone(path string) error {
+	return fmt.Errorf("%w: %s is gone\nHint: the directory was deleted while the pipeline ran; drop the pipeline to begin again", ErrDisagree, path)
+}
+
 // own reads the ledger and checks that it is still this engine's.
 func (s *Sink) own() (*ledger, error) {
 	l, err := s.readLedger()
@@ -165,7 +172,7 @@ func (s *Sink) own() (*ledger, error) {
 	case err != nil:
 		return nil, err
 	case l == nil:
-		return nil, fmt.Errorf("%w: %s is gone\nHint: the directory was deleted while the pipeline ran; drop the pipeline to begin again", ErrDisagree, s.ledgerPath())
+		return nil, errGone(s.ledgerPath())
 	case l.Pipeline != s.pipeline:
 		return nil, fmt.Errorf("%w: it now belongs to pipeline %s", ErrDisagree, l.Pipeline)
 	case l.Epoch > s.epoch:

@@ -137,8 +137,30 @@ func TestEveryOperationFailsOnce(t *testing.T) {
 				if diff := cmp.Diff(want, shown(t, left, "/data/out")); diff != "" {
 					t.Fatalf("operation %d: %s", k, diff)
 				}
+				checkKept(t, left)
 			}
 		})
+	}
+}
+
+// checkKept wants every batch's time once, and the dead letter.
+func checkKept(t *testing.T, fsys vfs.FS) {
+	t.Helper()
+	s, err := New(memory(fsys))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.Read(t.Context(), "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, at := range all.Times {
+		if at.Batch != int64(i+1) || string(at.Offsets) != `{"s":1}` {
+			t.Errorf("time %d is %+v", i, at)
+		}
+	}
+	if len(all.Times) != 5 || len(all.Batches) != 4 || len(all.Batches[2].DeadLetters) != 1 || all.Batches[2].DeadLetters[0].Offset != 7 || all.Ledger.Batch != 5 {
+		t.Fatalf("%+v", all)
 	}
 }
 

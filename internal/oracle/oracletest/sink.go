@@ -111,6 +111,11 @@ func (s *Sink) Commit(ctx context.Context, permit checkpointlog.CommitPermit, c 
 	return s.compare(ctx, c.PlannedAt)
 }
 
+// Compare matches rows of a view that another sink shows with the one-shot answer at the last commit.
+func (s *Sink) Compare(ctx context.Context, view string, rows []*vector.Chunk) (*oracle.Difference, error) {
+	return s.one.Compare(ctx, view, rows)
+}
+
 // compare answers every view in one shot over the ledger's prefix less the late rows.
 func (s *Sink) compare(ctx context.Context, at time.Time) error {
 	ends := map[string]json.RawMessage{}

@@ -13,6 +13,9 @@ import (
 type Writer struct {
 	// Escape, if set, appends the text of VARCHAR and ENUM values in place of a plain copy.
 	Escape func(dst, text []byte) []byte
+	// DecimalText makes JSON strings of decimals that a double cannot hold. Why: readers of JSON, DuckDB among them,
+	// take numbers with a point for doubles.
+	DecimalText bool
 
 	scratch []byte
 }
@@ -82,8 +85,13 @@ func (w *Writer) JSON(dst []byte, v *vector.Vector, i int) []byte {
 		return append(dst, "null"...)
 	}
 	switch t := v.Type; t.Kind {
+	case vector.Decimal:
+		if w.DecimalText && t.Width > maxDoubleDigits {
+			break
+		}
+		return w.Text(dst, v, i)
 	case vector.Bool, vector.Int8, vector.Int16, vector.Int32, vector.Int64, vector.Int128, vector.Null, vector.UInt8,
-		vector.UInt16, vector.UInt32, vector.UInt64, vector.UInt128, vector.Decimal, vector.Bignum:
+		vector.UInt16, vector.UInt32, vector.UInt64, vector.UInt128, vector.Bignum:
 		return w.Text(dst, v, i)
 	case vector.Float32, vector.Float64:
 		f := floatAt(v, i)
@@ -108,6 +116,9 @@ func (w *Writer) JSON(dst []byte, v *vector.Vector, i int) []byte {
 	w.scratch = w.Text(w.scratch[:0], v, i)
 	return Quote(dst, w.scratch)
 }
+
+// maxDoubleDigits is how many digits a double always keeps.
+const maxDoubleDigits = 15
 
 func (w *Writer) array(dst []byte, child *vector.Vector, off, n int) []byte {
 	dst = append(dst, '[')

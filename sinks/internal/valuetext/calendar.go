@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // Infinite dates and timestamps, as DuckDB stores them.
@@ -113,12 +114,11 @@ func appendTimestamp(dst []byte, t, unit int64, zone string) []byte {
 	}
 	day := floorDiv(t, 86400*unit)
 	dst, bc := appendDay(dst, day)
-	dst = appendClock(append(dst, ' '), t-day*86400*unit, unit)
-	dst = append(dst, zone...)
 	if bc {
 		dst = append(dst, " (BC)"...)
 	}
-	return dst
+	dst = appendClock(append(dst, ' '), t-day*86400*unit, unit)
+	return append(dst, zone...)
 }
 
 func appendInterval(dst []byte, months, days int32, micros int64) []byte {
@@ -178,13 +178,14 @@ func parseDate(s string) (int32, error) {
 		return NegInfinityDate, nil
 	}
 	day, rest, err := parseDay(s)
-	if err == nil && rest != "" && rest != " (BC)" {
+	if err == nil && rest != "" {
 		err = errSyntax
 	}
 	return int32(day), err
 }
 
-// parseDay reads a day at the front of s; a (BC) at its end counts.
+// parseDay reads a day at the front of s, with its (BC). At the end of s it counts, too: tables have texts of
+// timestamps that were written so.
 func parseDay(s string) (day int64, rest string, err error) {
 	var y int64
 	var m, d int
@@ -197,10 +198,11 @@ func parseDay(s string) (day int64, rest string, err error) {
 			dashes++
 		}
 	}
-	if len(s) > 5 && s[len(s)-5:] == " (BC)" {
+	rest, bc := strings.CutPrefix(s[n:], " (BC)")
+	if bc || strings.HasSuffix(rest, " (BC)") {
 		y = 1 - y
 	}
-	return dayOf(y, m, d), s[n:], nil
+	return dayOf(y, m, d), rest, nil
 }
 
 // parseClock reads [h]h:mm:ss[.fraction] at the front of s in units of 1/unit seconds.
