@@ -27,6 +27,9 @@ func sourceChanges(st *ddl.Source) SourceChanges {
 	if len(st.PrimaryKey) > 0 {
 		return Keyed
 	}
+	if connector, _ := st.With.Get("connector"); connector == lookupConnector {
+		return Weighted
+	}
 	format, _ := st.With.Get("format")
 	switch strings.ToLower(format) {
 	case "changelog", "debezium":

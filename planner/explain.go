@@ -53,8 +53,11 @@ func (c *compiler) describeNode(n node) *Explain {
 		if n.source.HasWeight() {
 			ex.Detail += n.source.explain()
 		}
-		if n.source.Static {
+		if n.source.Table {
 			ex.Op = "table " + n.source.Name
+		}
+		if n.source.about != "" {
+			ex.Detail += "; " + n.source.about
 		}
 	case *project:
 		ex.Op, ex.Detail, children = "project", printAll(n.exprs), []node{n.child}

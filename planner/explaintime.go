@@ -11,9 +11,10 @@ import (
 // timePlaceholder matches the placeholders of instants, for people.
 var timePlaceholder = regexp.MustCompile(`\{\{([a-z ]+) ([^{}]+)\}\}`)
 
-// readable writes {{watermark bid}} as watermark(bid).
+// readable writes {{watermark bid}} as watermark(bid), and the lowest of several floors as least().
 func readable(sql string) string {
-	return timePlaceholder.ReplaceAllString(strings.ReplaceAll(sql, batchTimePlaceholder, "the batch's time"), "$1($2)")
+	sql = strings.NewReplacer(batchTimePlaceholder, "the batch's time", lowestOf, "least(", endOfLowest, ")").Replace(sql)
+	return timePlaceholder.ReplaceAllString(sql, "$1($2)")
 }
 
 // Evicted is the condition under which a batch ends a row's life, for people; empty if none does.
@@ -77,7 +78,7 @@ func neverEvicted(n node) string {
 	case *window:
 		return "no PARTITION BY follows the event time"
 	case *join:
-		return "no equal key follows the event time of both sides"
+		return "no equal key follows the event time of both sides, and no condition bounds it"
 	case *setOp:
 		return "no column follows the event time of both sides"
 	}

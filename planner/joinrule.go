@@ -73,18 +73,30 @@ func (j *joinPlan) inputs() (err error) {
 	for _, k := range j.keys {
 		ka, kb = append(ka, k.left), append(kb, k.right)
 	}
-	if j.a, err = j.keyInput(j.ra, ka, "grows with the left side's rows"); err != nil {
-		return err
-	}
-	if j.b, err = j.keyInput(j.rb, kb, "grows with the right side's rows"); err != nil {
-		return err
-	}
 	var fa, fb []string
+	byKey := false
 	for i := range j.keys {
 		fa = append(fa, j.floorOf(ka[i], j.ra.floor))
 		fb = append(fb, j.floorOf(kb[i], j.rb.floor))
 	}
 	j.floors = lowerFloors(fa, fb)
+	keyTypes, err := j.keyTypes(ka, j.ra.types)
+	if err != nil {
+		return err
+	}
+	for i, t := range keyTypes {
+		byKey = byKey || j.floors[i] != "" && evictable(t)
+	}
+	var left, right *eviction
+	if !byKey {
+		left, right = j.evictions()
+	}
+	if j.a, err = j.keyInputUntil(j.ra, ka, left, "grows with the left side's rows"); err != nil {
+		return err
+	}
+	if j.b, err = j.keyInputUntil(j.rb, kb, right, "grows with the right side's rows"); err != nil {
+		return err
+	}
 	if err := j.matchable(); err != nil {
 		return err
 	}
@@ -112,6 +124,12 @@ func (j *joinPlan) notNull() string {
 // matchable fills in matchA and matchB: no NULL in an `=` key, nor where an ASOF join looks for the nearest.
 func (j *joinPlan) matchable() error {
 	j.matchA, j.matchB = j.notNull(), j.notNull()
+	if j.a.bounded != "" {
+		j.matchA = and(j.matchA, j.a.bounded+" IS NOT NULL")
+	}
+	if j.b.bounded != "" {
+		j.matchB = and(j.matchB, j.b.bounded+" IS NOT NULL")
+	}
 	if !j.n.kind.isAsof() {
 		return nil
 	}
@@ -196,7 +214,8 @@ func (j *joinPlan) result(table string) *relation {
 	r.sql = "SELECT * FROM " + table
 	nl := len(j.a.column)
 	for i, k := range j.keys {
-		// Why only keys: another column of an old row can meet a new row at any time.
+		// Why only keys, and times that a condition bounds: another column of an old row can meet a new row at any
+		// time.
 		if k.left.Class == "BOUND_REF" {
 			r.floor[k.left.Index] = j.floors[i]
 		}
@@ -204,6 +223,7 @@ func (j *joinPlan) result(table string) *relation {
 			r.floor[nl+int(k.right.Index)] = j.floors[i]
 		}
 	}
+	j.boundFloors(r.floor, nl)
 	r.key, r.keyed = j.key(nl)
 	if j.a.touched+j.b.touched != "" {
 		r.loses = "rows more than " + durationText(j.ttl) + " apart may not meet"

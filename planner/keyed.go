@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -20,6 +21,8 @@ type keyedInput struct {
 	// expires asks for state_ttl; touched is then ", … AS _at", what to add to the applied columns.
 	expires bool
 	touched string
+	// bounded is the column that the state is evicted by, if it is not a key's; "" without.
+	bounded string
 }
 
 // maxNettedColumns is up to how many columns behind the key an append-only delta is netted to distinct rows.
@@ -31,10 +34,22 @@ const maxNettedColumns = 2
 // keyInput materializes a relation's delta with key expressions and lays out the state that will keep it.
 // The state is applied later, by apply: rules differ in when.
 func (c *compiler) keyInput(r *relation, keys []*expr, bound string) (*keyedInput, error) {
+	return c.keyInputUntil(r, keys, nil, bound)
+}
+
+// keyInputUntil is keyInput with a state that is evicted by an expression over the input; nil: by none.
+func (c *compiler) keyInputUntil(r *relation, keys []*expr, until *eviction, bound string) (*keyedInput, error) {
 	r = r.rows()
 	in, list, err := c.keyLayout(r.types, keys, bound)
 	if err != nil {
 		return nil, err
+	}
+	if until != nil {
+		text, err := in.evictBy(until)
+		if err != nil {
+			return nil, err
+		}
+		list += text
 	}
 	in.state.Weighted, in.state.NPrefix, in.state.NKey = true, len(keys), len(in.state.Cols)
 	in.state.Cols = append(in.state.Cols, vector.Field{Name: "_w", Type: vector.Of(vector.Int64)})
@@ -81,6 +96,27 @@ func (c *compiler) keyLayout(types []vector.Type, keys []*expr, bound string) (i
 	return in, list.String(), nil
 }
 
+// evictBy has the state evicted by an expression: by its own column if it is one, else by one more, e0, whose
+// text it returns.
+func (in *keyedInput) evictBy(until *eviction) (text string, err error) {
+	in.bounded, in.state.EvictSQL, in.state.Bound = "e0", until.floor, "evicted by the watermark"
+	if until.by.Class == "BOUND_REF" {
+		in.bounded = in.column[until.by.Index]
+		in.state.EvictColumn = slices.IndexFunc(in.state.Cols, func(f vector.Field) bool { return f.Name == in.bounded })
+		return "", nil
+	}
+	if text, err = columns("c").expr(until.by); err != nil {
+		return "", notYet("cannot print %v", err)
+	}
+	t, err := typeOf(until.by)
+	if err != nil {
+		return "", notYet("%v", err)
+	}
+	in.state.EvictColumn = len(in.state.Cols)
+	in.state.Cols = append(in.state.Cols, vector.Field{Name: "e0", Type: t})
+	return text + " AS e0, ", nil
+}
+
 // keyTypes are the types of key expressions; a bare reference has its column's.
 func (c *compiler) keyTypes(keys []*expr, types []vector.Type) ([]vector.Type, error) {
 	var out []vector.Type
@@ -101,7 +137,7 @@ func (c *compiler) keyTypes(keys []*expr, types []vector.Type) ([]vector.Type, e
 // declare adds the state to the program; evict bounds it where a key has a floor.
 func (in *keyedInput) declare(floors []string) error {
 	for i, f := range floors {
-		if f != "" && evictable(in.state.Cols[i].Type) {
+		if in.bounded == "" && f != "" && evictable(in.state.Cols[i].Type) {
 			in.state.EvictColumn, in.state.EvictSQL, in.state.Bound = i, f, "evicted by the watermark"
 			break
 		}

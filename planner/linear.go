@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -226,14 +227,27 @@ func (c *compiler) unionAll(n *unionAll, want demand) (*relation, error) {
 func lowerFloors(a, b []string) []string {
 	out := make([]string, len(a))
 	for i := range a {
-		switch {
-		case a[i] == "" || b[i] == "":
-		case a[i] == b[i]:
-			out[i] = a[i]
-		default:
-			// Why CASE: least() skips NULL, but a source without a watermark yet may still send anything.
-			out[i] = "CASE WHEN " + a[i] + " IS NOT NULL AND " + b[i] + " IS NOT NULL THEN least(" + a[i] + ", " + b[i] + ") END"
-		}
+		out[i] = lowest(a[i], b[i])
 	}
 	return out
+}
+
+const lowestOf, endOfLowest = "list_sort([", "], 'ASC', 'NULLS FIRST')[1]"
+
+// lowest is the lowest of some floors, unknown if one is.
+func lowest(floors ...string) string {
+	var parts []string
+	for _, f := range floors {
+		if f == "" {
+			return ""
+		}
+		if !slices.Contains(parts, f) {
+			parts = append(parts, f)
+		}
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	// Why not least(): it skips NULL, but a source without a watermark yet may still send anything.
+	return lowestOf + strings.Join(parts, ", ") + endOfLowest
 }

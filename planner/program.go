@@ -63,6 +63,8 @@ type SourceInput struct {
 	Key []int
 
 	prelude *prelude
+	// about says for explain where a table comes from.
+	about string
 }
 
 // SourceChanges says what the rows of a source do to the relation that the source stands for.

@@ -43,8 +43,11 @@ func onlyRefs(es []*expr) bool {
 func (s *simplifier) pushIntoJoin(preds []*expr, j *join) node {
 	out := *j
 	nl := len(j.left.types())
-	var left, right []*expr
+	var left, right, terms []*expr
 	for _, p := range preds {
+		terms = append(terms, conjuncts(p)...)
+	}
+	for _, p := range terms {
 		onLeft, onRight := sides(p, nl)
 		switch {
 		case onLeft && !onRight:

@@ -146,7 +146,7 @@ func TestFloors(t *testing.T) {
 
 func TestFloorsOfUnion(t *testing.T) {
 	got := lowerFloors([]string{"a", "a", "", "a"}, []string{"a", "", "b", "b"})
-	want := []string{"a", "", "", "CASE WHEN a IS NOT NULL AND b IS NOT NULL THEN least(a, b) END"}
+	want := []string{"a", "", "", "list_sort([a, b], 'ASC', 'NULLS FIRST')[1]"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -12,6 +12,9 @@ import "github.com/sluice-sql/sluice/planner/ddl"
 // staticConnectors give tables that do not change. What else there is, the command knows and refuses.
 var staticConnectors = map[string]bool{"file": true}
 
+// lookupConnector gives tables whose rows change, with weights.
+const lookupConnector = "postgres_lookup"
+
 // table declares a table as a source.
 func (p *planning) table(st *ddl.Table) error {
 	decl := &ddl.Source{Name: st.Name, IfNotExists: st.IfNotExists, Columns: st.Columns, PrimaryKey: st.PrimaryKey, With: st.With, Span: st.Span}
@@ -22,5 +25,23 @@ func (p *planning) table(st *ddl.Table) error {
 	p.out.Sources[len(p.out.Sources)-1].Table = true
 	in := p.inputs[st.Name.Name]
 	in.Table, in.Static = true, staticConnectors[connector.Value]
+	if connector.Value == lookupConnector {
+		in.about = aboutLookup(st)
+	}
 	return nil
+}
+
+// aboutLookup says for explain which table it is and how old its version may be.
+func aboutLookup(st *ddl.Table) string {
+	about := "Postgres table " + st.Name.Name
+	if name, ok := st.With.Lookup("table"); ok {
+		about = "Postgres table " + name.Display()
+	}
+	if _, ok := st.With.Lookup("query"); ok {
+		about = "a Postgres query"
+	}
+	if every, ok := st.With.Lookup("refresh"); ok {
+		return about + ", read again every " + every.Display()
+	}
+	return about + ", read when the engine starts"
 }

@@ -69,9 +69,16 @@ func (b *treeBuilder) joinOf(n *planNode, left node) (*join, error) {
 		}
 	}
 	if n.Condition != nil {
-		j.rest = []*expr{n.Condition}
-		if err := b.check(j.types(), j.rest, false); err != nil {
-			return nil, err
+		// Why apart: one predicate that is no comparison of the two sides hides the others, keys among them.
+		for _, p := range conjuncts(n.Condition) {
+			if c, ok := asCondition(p, len(left.types()), len(j.types())); ok {
+				j.conds = append(j.conds, c)
+			} else {
+				j.rest = append(j.rest, p)
+			}
+			if err := b.check(j.types(), []*expr{p}, false); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if n.Type == "LOGICAL_ASOF_JOIN" {
@@ -87,6 +94,18 @@ func (b *treeBuilder) joinOf(n *planNode, left node) (*join, error) {
 		return nil, notYet("a %s join", n.JoinType)
 	}
 	return j, nil
+}
+
+// conjuncts are the terms of an AND, or the expression itself.
+func conjuncts(e *expr) []*expr {
+	if e.Class != "BOUND_CONJUNCTION" || e.Type != "CONJUNCTION_AND" {
+		return []*expr{e}
+	}
+	var out []*expr
+	for _, c := range e.Children {
+		out = append(out, conjuncts(c)...)
+	}
+	return out
 }
 
 // asof makes a join of the given type an ASOF join. DuckDB puts the conditions in any order; one is an

@@ -104,7 +104,11 @@ func (o *checkOptions) check(ctx context.Context) (*checkReport, error) {
 		}
 		r.add("view", v.Name, "%s", how)
 	}
-	if err := l.checkSources(ctx, r); err != nil {
+	state, err := o.stateDirFrom(o.state)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.checkInputs(ctx, l, state, r); err != nil {
 		return nil, err
 	}
 	if !l.durable() {
@@ -117,10 +121,6 @@ func (o *checkOptions) check(ctx context.Context) (*checkReport, error) {
 	for _, b := range l.fileSinks() {
 		r.add("files", b.files.Dir, "fit, or will be made")
 	}
-	state, err := o.stateDirFrom(o.state)
-	if err != nil {
-		return nil, err
-	}
 	if l.needsPostgres() {
 		if err := o.checkDatabase(ctx, l, state, r); err != nil {
 			return nil, err
@@ -129,17 +129,34 @@ func (o *checkOptions) check(ctx context.Context) (*checkReport, error) {
 	return r, checkLog(l, state.pipeline(l.Name), r)
 }
 
+// checkInputs looks at the sources, and has the embedded database run meanwhile if it exists and may be looked up in.
+func (o *checkOptions) checkInputs(ctx context.Context, l *loaded, state stateDir, r *checkReport) (err error) {
+	url := o.postgresURL(o.postgres)
+	if url == "" && l.needsPostgres() && l.looksUpHere() && exists(filepath.Join(string(state), "postgres")) {
+		db, err := openDatabase(ctx, "", state)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, db.Close()) }()
+		url = db.url
+	}
+	return l.checkSources(ctx, r, url)
+}
+
 // firstRows is how much of a source is read to see that it can be.
 var firstRows = microbatch.Limits{MaxRows: 1000, MaxBytes: 1 << 20}
 
-func (l *loaded) checkSources(ctx context.Context, r *checkReport) (err error) {
-	sources, err := l.openSources()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeSources(sources)) }()
+func (l *loaded) checkSources(ctx context.Context, r *checkReport, url string) error {
 	for _, b := range l.sources {
-		rows, err := sources[b.Name].Poll(ctx, nil, firstRows)
+		if b.check != nil {
+			found, err := b.check(ctx, purpose{url: url})
+			if err != nil {
+				return err
+			}
+			r.add("source", b.Name, "%s: %s", b.connector, found)
+			continue
+		}
+		rows, err := b.firstRows(ctx)
 		if err != nil {
 			return fmt.Errorf("read the first rows of source %q: %w", b.Name, err)
 		}
@@ -154,6 +171,16 @@ func (l *loaded) checkSources(ctx context.Context, r *checkReport) (err error) {
 		}
 	}
 	return nil
+}
+
+// firstRows reads a little of the source.
+func (b sourceBinding) firstRows(ctx context.Context) (_ *microbatch.Rows, err error) {
+	source, err := b.open(ctx, purpose{kind: toAnswer})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, source.Close()) }()
+	return source.Poll(ctx, nil, firstRows)
 }
 
 func (o *checkOptions) checkDatabase(ctx context.Context, l *loaded, state stateDir, r *checkReport) (err error) {

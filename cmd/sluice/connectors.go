@@ -42,6 +42,14 @@ var fileOptions = []ddl.OptionSpec{
 // tableFileOptions are those of a file that is read once: it has no mode, and its identity is its content.
 var tableFileOptions = slices.DeleteFunc(slices.Clone(fileOptions), func(o ddl.OptionSpec) bool { return o.Name == "mode" || o.Name == "identity" })
 
+var lookupOptions = []ddl.OptionSpec{
+	optConnector,
+	{Name: "url", Kind: ddl.String, Doc: "connection string; defaults to the pipeline's own PostgreSQL"},
+	{Name: "table", Kind: ddl.String, Doc: "the table's name, with its schema if need be; defaults to the declared name"},
+	{Name: "query", Kind: ddl.String, Doc: "a SELECT to read instead of a table"},
+	{Name: "refresh", Kind: ddl.Duration, Doc: "how often it is read again; defaults to once, when the engine starts"},
+}
+
 var nexmarkOptions = []ddl.OptionSpec{
 	optConnector,
 	{Name: "type", Kind: ddl.Enum, Enum: []string{"person", "auction", "bid"}, Doc: "defaults to the source's name"},
@@ -94,7 +102,7 @@ var blackholeOptions = []ddl.OptionSpec{optConnector}
 
 var (
 	sourceConnectors = []string{"file", "nexmark"}
-	tableConnectors  = []string{"file"}
+	tableConnectors  = []string{"file", "postgres_lookup"}
 	sinkConnectors   = []string{"postgres", "file", "stdout", "blackhole"}
 )
 

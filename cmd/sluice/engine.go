@@ -26,6 +26,14 @@ type place struct {
 	log *slog.Logger
 }
 
+// url is the connection string of the pipeline's own Postgres, empty if there is none.
+func (p place) url() string {
+	if p.db == nil {
+		return ""
+	}
+	return p.db.url
+}
+
 // An engine is an open pipeline with everything that it reads and writes.
 type engine struct {
 	*microbatch.Pipeline
@@ -48,7 +56,7 @@ func (l *loaded) open(ctx context.Context, p place) (_ *engine, err error) {
 	if err := os.MkdirAll(p.dir.tempDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("create the pipeline's directory: %w", err)
 	}
-	if e.sources, err = l.openSources(); err != nil {
+	if e.sources, err = l.openSources(ctx, purpose{kind: toRun, dir: p.dir, url: p.url(), log: p.log}); err != nil {
 		return nil, err
 	}
 	pg, err := l.openSinks(e, p)

@@ -8,6 +8,7 @@ import (
 	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner/ddl"
+	"github.com/sluice-sql/sluice/sources/ingestlog"
 )
 
 // ExitCode is what the process ends with; `sluice help exit-codes` lists them.
@@ -32,7 +33,7 @@ var exitCodes = []struct {
 	{ExitFailed, "something failed; the message says what, and what to do next"},
 	{ExitUsage, "the command line is wrong"},
 	{ExitRejected, "the SQL file is wrong: an unknown option, column, type or function, or a syntax error"},
-	{ExitCorrupt, "the checkpoint log is damaged; nothing was changed"},
+	{ExitCorrupt, "a log of the pipeline is damaged; nothing was changed"},
 	{ExitFenced, "a newer engine has taken the pipeline over; nothing of this one's last batch was committed"},
 	{ExitInterrupted, "a signal ended the command; a running pipeline can be resumed"},
 }
@@ -68,6 +69,7 @@ func exitCode(err error) ExitCode {
 	var rejected *ddl.Error
 	var many ddl.Errors
 	var corrupt *checkpointlog.CorruptError
+	var ingest *ingestlog.CorruptError
 	switch {
 	case err == nil:
 		return ExitOK
@@ -75,7 +77,7 @@ func exitCode(err error) ExitCode {
 		return ExitUsage
 	case errors.As(err, &rejected), errors.As(err, &many):
 		return ExitRejected
-	case errors.As(err, &corrupt):
+	case errors.As(err, &corrupt), errors.As(err, &ingest):
 		return ExitCorrupt
 	case errors.Is(err, microbatch.ErrFenced):
 		return ExitFenced

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +26,9 @@ type sourceBinding struct {
 	connector string
 	// endless says that it has no end, and why.
 	endless string
-	open    func() (microbatch.Source, error)
+	open    func(context.Context, purpose) (microbatch.Source, error)
+	// check looks at the system that the source is in; nil if its first rows tell.
+	check func(context.Context, purpose) (string, error)
 }
 
 // sinkKind is a system that views can go to.
@@ -86,7 +89,7 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 		if o.Mode != "bounded" && !o.Static {
 			b.endless = "its mode is 'tail'"
 		}
-		b.open = func() (microbatch.Source, error) { return file.New(o) }
+		b.open = func(context.Context, purpose) (microbatch.Source, error) { return file.New(o) }
 		return b, l.positioned(src.Decl.With, src.Decl.Columns, o.Validate())
 	case "nexmark":
 		o, err := nexmarkOptionsOf(src, v)
@@ -96,7 +99,7 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 		if o.Events == 0 {
 			b.endless = "it has no option events"
 		}
-		b.open = func() (microbatch.Source, error) {
+		b.open = func(context.Context, purpose) (microbatch.Source, error) {
 			s, err := nexmark.New(o)
 			if err == nil && len(src.Decl.PrimaryKey) > 0 {
 				return microbatch.WithWeights(s), nil
@@ -104,6 +107,9 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 			return s, err
 		}
 		return b, l.positioned(src.Decl.With, src.Decl.Columns, o.Validate())
+	case "postgres_lookup":
+		err := l.bindLookup(&b, v)
+		return b, err
 	}
 	panic("sluice: connector " + b.connector + " was checked and is not known")
 }
@@ -194,7 +200,7 @@ func checkSource(src *ddl.Source) (ddl.Values, error) {
 }
 
 func checkTable(table *ddl.Source) (ddl.Values, error) {
-	return checkConnector(table.With, "table "+table.Name.Name, tableConnectors, map[string][]ddl.OptionSpec{"file": tableFileOptions})
+	return checkConnector(table.With, "table "+table.Name.Name, tableConnectors, map[string][]ddl.OptionSpec{"file": tableFileOptions, "postgres_lookup": lookupOptions})
 }
 
 func checkSink(sink *ddl.Sink) (ddl.Values, error) {
@@ -391,10 +397,10 @@ func (l *loaded) tables() []string {
 }
 
 // openSources constructs every source.
-func (l *loaded) openSources() (map[string]microbatch.Source, error) {
+func (l *loaded) openSources(ctx context.Context, p purpose) (map[string]microbatch.Source, error) {
 	out := map[string]microbatch.Source{}
 	for _, b := range l.sources {
-		s, err := b.open()
+		s, err := b.open(ctx, p)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open source %q: %w", b.Name, err), closeSources(out))
 		}

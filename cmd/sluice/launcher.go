@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/server"
 	"github.com/sluice-sql/sluice/sinks/postgres"
+	"github.com/sluice-sql/sluice/sources/ingestlog"
 )
 
 // A launcher makes the daemon's pipelines. They share one state directory and one database.
@@ -114,7 +115,7 @@ func (n *launcher) Check(ctx context.Context, s server.Spec) (server.Description
 		return server.Description{}, err
 	}
 	r := &checkReport{}
-	if err := l.checkSources(ctx, r); err != nil {
+	if err := l.checkSources(ctx, r, db.url); err != nil {
 		return server.Description{}, err
 	}
 	if db != nil {
@@ -187,7 +188,7 @@ func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables
 		return dropped, err
 	}
 	// The log goes last: while it is there, a drop that was interrupted can be seen and repeated.
-	for _, path := range []string{dir.tempDir(), dir.recordFile(), dir.logDir()} {
+	for _, path := range []string{dir.tempDir(), dir.recordFile(), dir.tablesDir(), dir.logDir()} {
 		if err := os.RemoveAll(path); err != nil {
 			return dropped, fmt.Errorf("remove what pipeline %s kept: %w", s.Name, err)
 		}
@@ -216,6 +217,10 @@ func dropTables(ctx context.Context, db *database, pipeline string, tables serve
 func (n *launcher) Classify(err error) server.Fault {
 	if f := server.Classify(err); f != server.Unknown {
 		return f
+	}
+	var ingest *ingestlog.CorruptError
+	if errors.As(err, &ingest) {
+		return server.Permanent
 	}
 	var connect *pgconn.ConnectError
 	var network net.Error

@@ -19,6 +19,7 @@ import (
 // A prefix reads the input that a ledger row names again, for a one-shot answer.
 type prefix struct {
 	l      *loaded
+	dir    pipelineDir
 	one    *oracle.OneShot
 	late   map[lateRow]bool
 	steps  map[string][]checkpointlog.SourceRange
@@ -63,7 +64,7 @@ func (p *prefix) load(ctx context.Context, offsets json.RawMessage) (err error) 
 	if err := json.Unmarshal(offsets, &ends); err != nil {
 		return fmt.Errorf("read the ledger's offsets: %w", err)
 	}
-	sources, err := p.l.openSources()
+	sources, err := p.l.openSources(ctx, purpose{kind: toReadAgain, dir: p.dir})
 	if err != nil {
 		return err
 	}

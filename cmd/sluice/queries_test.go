@@ -68,7 +68,7 @@ func driveQuery(t *testing.T, l *loaded, seed int64, o oracletest.Options) {
 	t.Logf("seed %d", seed)
 	o.Rand = rand.New(rand.NewSource(seed))
 	open := func() map[string]microbatch.Source {
-		s, err := l.openSources()
+		s, err := l.openSources(context.Background(), purpose{kind: toAnswer, dir: pipelineDir(t.TempDir())})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -15,7 +16,12 @@ import (
 
 // read loads every source to its end, and says what of it could not be read. It returns the rows read.
 func (o *queryOptions) read(ctx context.Context, l *loaded, one *oracle.OneShot) (n int64, err error) {
-	sources, err := l.openSources()
+	scratch, err := os.MkdirTemp("", "sluice-query-*")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	sources, err := l.openSources(ctx, purpose{kind: toAnswer, dir: pipelineDir(scratch), url: o.postgresURL(""), log: o.log})
 	if err != nil {
 		return 0, err
 	}

@@ -82,7 +82,7 @@ func (o *logOptions) replay(ctx context.Context, arg string) error {
 
 func (o *logOptions) replayBatches(ctx context.Context, l *loaded, dir pipelineDir) (_ *replayReport, err error) {
 	start := time.Now()
-	sources, err := l.openSources()
+	sources, err := l.openSources(ctx, purpose{kind: toReadAgain, dir: dir})
 	if err != nil {
 		return nil, err
 	}

@@ -148,7 +148,11 @@ func orInterrupted(ctx context.Context, err error) error {
 // place prepares where the pipeline runs. done undoes that when it has ended.
 func (o *runOptions) place(ctx context.Context, l *loaded) (p place, done func() error, err error) {
 	p = place{out: o.streams.Out}
+	url := o.postgresURL(o.postgres)
 	if !l.durable() && o.state == "" {
+		if l.usesPostgres(url) {
+			p.db = &database{url: url}
+		}
 		dir, err := os.MkdirTemp("", "sluice-*")
 		p.dir = pipelineDir(dir)
 		return p, func() error { return os.RemoveAll(dir) }, err
@@ -158,8 +162,7 @@ func (o *runOptions) place(ctx context.Context, l *loaded) (p place, done func()
 		return p, nil, err
 	}
 	p.dir, done = state.pipeline(l.Name), func() error { return nil }
-	if l.needsPostgres() {
-		url := o.postgresURL(o.postgres)
+	if l.usesPostgres(url) {
 		if url == "" && o.streams.Err.IsTTY() {
 			fmt.Fprintln(o.streams.Err, o.streams.Err.Styled(term.Dim, "starting the embedded PostgreSQL"))
 		}

@@ -18,6 +18,7 @@ import (
 // A stateDir is where sluice keeps what must outlive the process:
 //
 //	pipelines/NAME/log/           the checkpoint log
+//	pipelines/NAME/tables/TABLE/  the ingest logs of tables that change
 //	pipelines/NAME/pipeline.sql   the text that runs, byte for byte
 //	pipelines/NAME/run.json       what else it takes to run it again (see record)
 //	pipelines/NAME/tmp/           where DuckDB spills; empty between runs
@@ -34,6 +35,7 @@ func (s stateDir) pipeline(name string) pipelineDir {
 func (d pipelineDir) logDir() string     { return filepath.Join(string(d), "log") }
 func (d pipelineDir) tempDir() string    { return filepath.Join(string(d), "tmp") }
 func (d pipelineDir) sqlFile() string    { return filepath.Join(string(d), "pipeline.sql") }
+func (d pipelineDir) tablesDir() string  { return filepath.Join(string(d), "tables") }
 func (d pipelineDir) recordFile() string { return filepath.Join(string(d), "run.json") }
 
 // state is the state directory that a pipeline's directory is part of.

@@ -178,7 +178,7 @@ func (o *verifyOptions) verify(ctx context.Context, arg string) (_ *verifyReport
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, one.Close()) }()
-	p := &prefix{l: l, one: one, late: shown.late, times: shown.times, report: r, steps: logSteps(dir.logDir()), line: line}
+	p := &prefix{l: l, dir: dir, one: one, late: shown.late, times: shown.times, report: r, steps: logSteps(dir.logDir()), line: line}
 	for _, part := range shown.parts {
 		if part.ledger.Batch == 0 {
 			continue

@@ -31,6 +31,8 @@ var within = map[string][]string{
 	// Why: the oracle judges what the loop did, so it stands beside it and reads its types.
 	"internal/oracle":            {"microbatch"},
 	"internal/oracle/oracletest": {"microbatch"},
+	// Why: how values of DuckDB and of Postgres correspond is one table, whichever way they go.
+	"sources/postgres": {"sinks/postgres"},
 }
 
 // confined names what only some packages may import, and why.

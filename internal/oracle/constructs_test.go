@@ -49,6 +49,8 @@ var constructs = []construct{
 	{"inner joins with an equality, `USING`, `NATURAL`, comma and self joins", "stateful", `SELECT t.k, t.v, u.v AS uv FROM t JOIN u ON t.k = u.k AND t.v < u.v`},
 	{"inner joins of windows with watermarks", "stateful",
 		`SELECT a.window_start, a.k, b.v FROM tumble(e, ts, INTERVAL '10 seconds') a JOIN tumble(e, ts, INTERVAL '10 seconds') b ON a.window_start = b.window_start AND a.k = b.v`},
+	{"joins within an interval of event time, with watermarks: `INNER`, `LEFT`, `RIGHT`, `FULL`, `SEMI`, `ANTI`", "touched-partition",
+		`SELECT a.k, a.v, b.v AS w FROM e a LEFT JOIN e b ON a.k = b.k AND b.ts BETWEEN a.ts - INTERVAL '3 seconds' AND a.ts + INTERVAL '2 seconds'`},
 	{"cross joins, and inner joins on no equality", "stateful", `SELECT a.k, b.k AS bk FROM t a JOIN u b ON a.k < b.k`},
 	{"`LEFT`, `RIGHT`, `FULL` joins", "touched-partition", `SELECT t.k, t.v, u.v AS uv FROM t FULL JOIN u ON t.k = u.k AND t.v = u.v`},
 	{"`SEMI`, `ANTI` joins", "touched-partition", `SELECT t.k, t.v FROM t ANTI JOIN u ON t.k = u.k AND t.v = u.v`},

@@ -19,7 +19,7 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("ingest log %s is damaged at byte %d: %s\nHint: restore the directory from a backup; what the log held cannot be read again from where it came", e.Path, e.Offset, e.Reason)
+	return fmt.Sprintf("%s is damaged at byte %d: %s\nHint: restore the directory from a backup; what the log held cannot be read again from where it came", e.Path, e.Offset, e.Reason)
 }
 
 // Torn describes a tail that was cut off when the log was opened.
