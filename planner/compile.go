@@ -84,6 +84,11 @@ func (c *compiler) rule(n node, want demand) (*relation, error) {
 		return c.join(n, want)
 	case *window:
 		return c.windowRule(n, want)
+	case *sessions:
+		if want.seq {
+			return nil, notYet("an order-sensitive aggregate over an aggregate")
+		}
+		return c.sessionsRule(n)
 	case *setOp:
 		return c.setOp(n, want)
 	case *arrival:

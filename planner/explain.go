@@ -81,6 +81,8 @@ func (c *compiler) describeNode(n node) *Explain {
 		children = []node{n.left, n.right}
 	case *window:
 		ex.Op, ex.Detail, ex.Class, children = "window", explainWindow(n), "touched-partition", []node{n.child}
+	case *sessions:
+		ex.Op, ex.Class, ex.Detail, children = "aggregate by session", "stateful", explainSessions(n), []node{n.child}
 	case *setOp:
 		ex.Op, ex.Class, children = strings.ToLower(n.op), "stateful", []node{n.left, n.right}
 	case *aggregate:

@@ -75,6 +75,8 @@ func neverEvicted(n node) string {
 	switch n.(type) {
 	case *aggregate:
 		return "no group key follows the event time"
+	case *sessions:
+		return "the rows have no watermark"
 	case *window:
 		return "no PARTITION BY follows the event time"
 	case *join:

@@ -145,6 +145,9 @@ func (p *planning) prepare() error {
 		p.out.Program.Setup = append(p.out.Program.Setup, m)
 		p.out.Definitions = append(p.out.Definitions, m)
 	}
+	if err := p.binder.Exec(p.ctx, markedSession); err != nil {
+		return fmt.Errorf("mark the session macro: %w", err)
+	}
 	names, _, err := p.binder.QueryValue(p.ctx, "SELECT string_agg(DISTINCT function_name, ' ') FROM duckdb_functions() "+
 		"WHERE stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY')")
 	if err != nil {

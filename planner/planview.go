@@ -65,6 +65,30 @@ func (p *planning) readView(st *ddl.View, s *simplifier) (*plannedView, error) {
 	if err := p.outputColumns(st, cols); err != nil {
 		return nil, err
 	}
+	v := &plannedView{st: st, cols: cols}
+	if v.tree, err = p.readTree(st, query, s); err == nil && hasMarked(v.tree) {
+		if err := p.binder.Exec(p.ctx, plainSession()); err != nil {
+			return nil, fmt.Errorf("plan view %q: %w", st.Name.Name, err)
+		}
+		v.tree, err = p.readTree(st, query, s)
+		if err := p.binder.Exec(p.ctx, markedSession); err != nil {
+			return nil, fmt.Errorf("plan view %q: %w", st.Name.Name, err)
+		}
+	}
+	if own := (*ddl.Error)(nil); errors.As(err, &own) {
+		return nil, err
+	}
+	if err != nil && !errors.As(err, &v.reason) {
+		return nil, fmt.Errorf("plan view %q: %w", st.Name.Name, err)
+	}
+	if v.reason == nil {
+		s.remember(v.tree)
+	}
+	return v, nil
+}
+
+// readTree binds a view's query and builds its tree.
+func (p *planning) readTree(st *ddl.View, query string, s *simplifier) (node, error) {
 	doc, err := p.binder.SerializePlan(p.ctx, query)
 	if err != nil {
 		return nil, p.sqlError(st.Query, err)
@@ -72,11 +96,7 @@ func (p *planning) readView(st *ddl.View, s *simplifier) (*plannedView, error) {
 	if err := p.deterministic(st, doc); err != nil {
 		return nil, err
 	}
-	v := &plannedView{st: st, cols: cols}
-	if v.tree, err = p.tree(doc, s); err != nil && !errors.As(err, &v.reason) {
-		return nil, fmt.Errorf("plan view %q: %w", st.Name.Name, err)
-	}
-	return v, nil
+	return p.tree(doc, s)
 }
 
 // planView compiles one output: incrementally if every operator has a rule, by full recompute if not.
@@ -146,7 +166,7 @@ func (p *planning) reset(m programMark) {
 	p.shared.forget(m.shared)
 }
 
-// tree builds a view's tree and makes it known to the views after it.
+// tree builds a view's tree.
 func (p *planning) tree(doc []byte, s *simplifier) (node, error) {
 	plan, err := decodePlan(doc)
 	if err != nil {
@@ -157,9 +177,7 @@ func (p *planning) tree(doc []byte, s *simplifier) (node, error) {
 	if err != nil {
 		return nil, err
 	}
-	tree = s.simplify(tree)
-	s.remember(tree)
-	return tree, nil
+	return s.simplify(tree), nil
 }
 
 func (p *planning) incremental(v *plannedView) (*Explain, error) {

@@ -97,6 +97,8 @@ func needs(n node, need []bool) [][]bool {
 		return n.needs(need)
 	case *window:
 		return [][]bool{n.needs(need)}
+	case *sessions:
+		return [][]bool{readBy(make([]bool, len(n.child.types())), append([]*expr{n.key, n.ts}, n.keptCalls(need)...))}
 	case *setOp:
 		return [][]bool{allColumns(n.left), allColumns(n.right)}
 	}

@@ -32,6 +32,8 @@ func (p *pruner) rebuild(n node) pruned {
 		out = p.rebuildJoin(n, need)
 	case *window:
 		out = p.rebuildWindow(n, need)
+	case *sessions:
+		out = p.rebuildSessions(n, need)
 	case *setOp:
 		whole := *n
 		whole.left, _ = narrow(p.rebuild(n.left), allColumns(n.left))
@@ -247,4 +249,18 @@ func (p pruned) movedCall(call windowCall) windowCall {
 	}
 	call.orders = substituteOrders(call.orders, moves(p.at))
 	return call
+}
+
+func (p *pruner) rebuildSessions(n *sessions, need []bool) pruned {
+	kept := clone(need)
+	for i := range n.groups {
+		kept[i] = true
+	}
+	child := p.input(n.child, needs(n, need)[0])
+	out := *n
+	out.child = child.n
+	by := child.moved([]*expr{n.key, n.ts})
+	out.key, out.ts = by[0], by[1]
+	out.calls, out.out = child.moved(n.keptCalls(need)), pick(n.out, kept)
+	return pruned{&out, positions(kept)}
 }

@@ -23,6 +23,9 @@ func (s *simplifier) simplify(n node) node {
 		n.child = s.simplify(n.child)
 	case *aggregate:
 		n.child = s.simplify(n.child)
+		if by := n.overSessions(); by != nil {
+			return by
+		}
 		return pruneAggregateInput(n)
 	case *unionAll:
 		for i := range n.children {

@@ -54,7 +54,7 @@ func startsEmpty(n node) bool {
 	switch n := n.(type) {
 	case *scan:
 		return !n.source.Static && !n.source.Table
-	case *project, *filter, *unnest, *window, *unionAll:
+	case *project, *filter, *unnest, *window, *unionAll, *sessions:
 		for _, in := range inputsOf(n) {
 			if !startsEmpty(in) {
 				return false
@@ -91,6 +91,8 @@ func inputsOf(n node) []node {
 	case *unionAll:
 		return n.children
 	case *aggregate:
+		return []node{n.child}
+	case *sessions:
 		return []node{n.child}
 	case *window:
 		return []node{n.child}
