@@ -1,7 +1,6 @@
 -- Nexmark 11, user sessions: how many bids each user made before pausing for more than ten seconds.
 -- Class: incremental.
--- Differs: session windows are a table macro over window functions instead of a GROUP BY SESSION;
--- a user's sessions are found again when the user bids.
+-- Differs: session windows are a table macro instead of a GROUP BY SESSION, and are shown while they grow.
 CREATE SOURCE bid (
   auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, url VARCHAR, date_time TIMESTAMP, extra VARCHAR,
   WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds'
