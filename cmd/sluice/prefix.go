@@ -111,6 +111,10 @@ type cut struct {
 
 // batches divides (nil, end] as the batches did, each with its time.
 func (p *prefix) batches(source string, end json.RawMessage) ([]cut, error) {
+	if len(p.times) == 0 && !p.l.needsPostgres() {
+		return nil, fmt.Errorf("source %q has a column of batch times, which are kept in PostgreSQL, and no view goes there\n"+
+			"hint: `sluice replay` executes the batches again", source)
+	}
 	var out []cut
 	var at json.RawMessage
 	for _, b := range p.times {
