@@ -279,3 +279,51 @@ CREATE MATERIALIZED VIEW kept AS SELECT k, s, seen FROM t WHERE v > 20;`)
 		}
 	}
 }
+
+// TestRandomClosings puts EMIT ON WINDOW CLOSE behind the random queries that have a column which says when a
+// row is final, with and without lateness, over rows that are only inserted and over rows that change.
+func TestRandomClosings(t *testing.T) {
+	first, n := soakRange(t, 120)
+	sc := newScreen(t)
+	accepted := 0
+	for start := first; start < first+int64(n); start += 30 {
+		tr := trial{seed: start, rows: 100, cut: 30, watermark: "ts - INTERVAL '1 second'", closing: true, fail: start/30%2 == 1}
+		if start/30%4 >= 2 {
+			tr.lateness = "3 seconds"
+		}
+		if start/30%3 == 2 {
+			tr.kinds = [2]string{"weighted", ""}
+		}
+		trees := map[string]*query{}
+		for seed := start; seed < start+30; seed++ {
+			q := randomQuery(seed)
+			if !strings.Contains(q.sql(), "ts") && !strings.Contains(q.sql(), "window_") || sc.answers(q.sql()) != nil {
+				continue
+			}
+			one := tr
+			one.queries = []namedQuery{{fmt.Sprintf("q%d", seed), q.sql()}}
+			if _, err := tryPlan(one.text()); err != nil {
+				if !strings.Contains(err.Error(), "cannot be emitted on window close") {
+					t.Errorf("seed %d: %v", seed, err)
+				}
+				continue
+			}
+			trees[one.queries[0].name] = q
+			tr.queries = append(tr.queries, one.queries...)
+		}
+		accepted += len(tr.queries)
+		if len(tr.queries) == 0 {
+			continue
+		}
+		if _, err := tr.run(t); err == nil {
+			continue
+		}
+		for name, err := range tr.failing(t) {
+			t.Errorf("seed %s (lateness %q, kinds %q, restarted %v, trial seed %d): %v\n%s", name, tr.lateness, tr.kinds, tr.fail, tr.seed, err, trees[name].sql())
+		}
+	}
+	t.Logf("%d queries have a column that closes", accepted)
+	if accepted < n/50 {
+		t.Errorf("only %d of %d queries were tried", accepted, n)
+	}
+}

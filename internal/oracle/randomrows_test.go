@@ -85,13 +85,23 @@ type trial struct {
 	silent    int // polls at which u has no rows yet
 	fail      bool
 	kinds     [2]string // of t and u: weighted or keyed; append if empty
+	lateness  string    // of t and u
+	closing   bool      // EMIT ON WINDOW CLOSE
 }
 
 func (tr trial) text() string {
 	var b strings.Builder
-	b.WriteString(wideSources(tr.kinds, tr.watermark))
+	sources := wideSources(tr.kinds, tr.watermark)
+	if tr.lateness != "" {
+		sources = strings.ReplaceAll(sources, "connector = 'test'", "connector = 'test', allowed_lateness = '"+tr.lateness+"'")
+	}
+	b.WriteString(sources)
+	emit := ""
+	if tr.closing {
+		emit = " EMIT ON WINDOW CLOSE"
+	}
 	for _, q := range tr.queries {
-		fmt.Fprintf(&b, "CREATE MATERIALIZED VIEW %q AS %s;\n", q.name, q.sql)
+		fmt.Fprintf(&b, "CREATE MATERIALIZED VIEW %q AS %s%s;\n", q.name, q.sql, emit)
 	}
 	return b.String()
 }
