@@ -104,7 +104,7 @@ func TestChangingSourcesEqualOneShot(t *testing.T) {
 		watermark := []string{"", ", WATERMARK FOR ts AS ts - INTERVAL '20 seconds'"}[i]
 		t.Run(kinds[0], func(t *testing.T) {
 			text := changingSQL("t", kinds[0], watermark) + changingSQL("u", kinds[1], watermark)
-			for _, from := range []map[string]string{views, joins} {
+			for _, from := range []map[string]string{views, joins, marks, asofs, laterals} {
 				var names []string
 				for name := range from {
 					names = append(names, name)

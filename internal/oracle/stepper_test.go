@@ -3,6 +3,7 @@ package oracle_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -155,4 +156,24 @@ func (s *stepper) empty(keyed bool, most int64) {
 			s.t.Errorf("view %s has %d rows when everything is taken back, not %s", v.Name, n, want)
 		}
 	}
+}
+
+// texts are rows as text, sorted.
+func texts(chunks []*vector.Chunk) []string {
+	out := []string{}
+	for _, c := range chunks {
+		for i := range c.N {
+			row := ""
+			for j := range c.Cols {
+				text := "NULL"
+				if !c.Cols[j].IsNull(i) {
+					text = vector.Text(&c.Cols[j], i)
+				}
+				row += text + "|"
+			}
+			out = append(out, row)
+		}
+	}
+	slices.Sort(out)
+	return out
 }

@@ -23,6 +23,8 @@ import (
 type Sink struct {
 	// Commits counts the batches that were compared.
 	Commits int
+	// AfterCommit, if set, may refuse what the tables then hold.
+	AfterCommit func() error
 
 	plan    *planner.Pipeline
 	sources map[string]microbatch.Source
@@ -108,7 +110,10 @@ func (s *Sink) Commit(ctx context.Context, permit checkpointlog.CommitPermit, c 
 	s.staged = nil
 	s.ledger = microbatch.Ledger{Found: true, Epoch: s.ledger.Epoch, Batch: permit.Batch(), Offsets: c.Offsets, Watermarks: c.Watermarks, Plan: c.Plan, ContentHash: c.ContentHash}
 	s.Commits++
-	return s.compare(ctx, c.PlannedAt)
+	if err := s.compare(ctx, c.PlannedAt); err != nil || s.AfterCommit == nil {
+		return err
+	}
+	return s.AfterCommit()
 }
 
 // Compare matches rows of a view that another sink shows with the one-shot answer at the last commit.
@@ -172,6 +177,9 @@ func (s *Sink) identity(name string, src microbatch.Source, seq int64) lateRow {
 	}
 	return lateRow{name, seq & (1<<microbatch.SeqPartitionShift - 1), text}
 }
+
+// Table holds a view's rows.
+func (s *Sink) Table(view string) []*vector.Chunk { return s.tables[view].Rows() }
 
 // Rows is how many rows a view's table has.
 func (s *Sink) Rows(view string) (n int) {
