@@ -55,21 +55,21 @@ func changesSQL(kind, rows string, n int, seed int64) string {
 			add(live{i, i, id}, 1, i)
 			continue
 		}
-		switch c := rng.Intn(10); {
-		case c < 3 && len(there) > 0: // delete
+		switch c := rng.Intn(50); {
+		case c < 9 && len(there) > 0: // delete
 			at := rng.Intn(len(there))
 			add(there[at], -1, i)
 			there = slices.Delete(there, at, at+1)
-		case c < 6 && len(there) > 0: // update
+		case c < 23 && len(there) > 0: // update
 			at := rng.Intn(len(there))
 			add(there[at], -1, i)
 			there[at] = live{i, there[at].time, id}
 			add(there[at], 1, i)
-		case c < 7 && len(there) > 0: // insert a copy
+		case c < 28 && len(there) > 0: // insert a copy
 			at := rng.Intn(len(there))
 			there = append(there, there[at])
 			add(there[at], 1, i)
-		case c < 8 && len(there) > 3: // empty everything
+		case c < 29 && len(there) > 3: // empty everything
 			for _, l := range there {
 				add(l, -1, i)
 			}
@@ -126,7 +126,7 @@ func TestChangingSourcesEqualOneShot(t *testing.T) {
 			rng := rand.New(rand.NewSource(seed))
 			sources := map[string]*rowsSource{}
 			for n, name := range []string{"t", "u"} {
-				sources[name] = &rowsSource{rows: changes(t, kinds[n], 70, seed*5+int64(n)), cut: func() int64 { return int64(rng.Intn(30)) }}
+				sources[name] = &rowsSource{rows: changes(t, kinds[n], 70, seed*5+int64(n)), cut: func() int64 { return 8 + int64(rng.Intn(30)) }}
 			}
 			sink := newSink(t, p, sources)
 			oracletest.Run(t, config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Fail: i == 1, Replay: true})
