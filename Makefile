@@ -58,7 +58,7 @@ soak-embedded: build needs-postgres ## the same with the embedded PostgreSQL and
 
 .PHONY: soak-queries
 soak-queries: needs-compiler ## compare QUERIES random queries with one-shot DuckDB (default 1000)
-	SLUICE_SOAK_QUERIES=$(QUERIES) $(GO) test -count=1 -timeout 24h -run '^TestRandomQueries$$' -v ./internal/oracle
+	SLUICE_SOAK_QUERIES=$(QUERIES) $(GO) test -count=1 -timeout 24h -run '^TestRandom(Queries|Changes)$$' -v ./internal/oracle
 
 .PHONY: bench
 bench: build needs-postgres ## measure against one-shot DuckDB, RUNS times (default 5)

@@ -57,6 +57,7 @@ func (p *Pipeline) execute(ctx context.Context, b *batch) error {
 		var missing *MissingRowError
 		if errors.As(err, &missing) {
 			missing.Partition = p.partitionName(missing.Source, missing.ordinal)
+			err = missing // what wraps it was written before the name was known
 		}
 		return fmt.Errorf("execute batch %d: %w", b.number, err)
 	}

@@ -77,7 +77,7 @@ CREATE MATERIALIZED VIEW sums AS SELECT a, sum(b) AS s FROM t GROUP BY a;`)
 	if !errors.As(err, &missing) {
 		t.Fatalf("got %v, want a missing row", err)
 	}
-	for _, part := range []string{`source "t" deletes a row that is not there`, "offset 3", "PRIMARY KEY"} {
+	for _, part := range []string{`source "t" deletes a row that is not there`, "not there: 0, offset 3", "PRIMARY KEY"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("the error lacks %q: %v", part, err)
 		}
