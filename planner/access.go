@@ -2,12 +2,20 @@ package planner
 
 import "strings"
 
-// Access says how a batch reads a state: through STATE_get, STATE_rows or STATE_scan. A state that is only
-// written to has none.
+// The ways to read a state.
+const (
+	uniqueLookup = "unique lookup"
+	prefixLookup = "prefix lookup"
+	fullScan     = "full scan every batch"
+	dueRows      = "the rows that close"
+)
+
+// Access says how a batch reads a state: through STATE_get, STATE_rows, STATE_scan or STATE_due; empty for a
+// state that is only written to.
 func (p *Program) Access(s State) string {
 	var ways []string
 	for _, w := range []struct{ suffix, name string }{
-		{"_get(", "unique lookup"}, {"_rows(", "prefix lookup"}, {"_scan()", "full scan every batch"}} {
+		{"_get(", uniqueLookup}, {"_rows(", prefixLookup}, {"_scan()", fullScan}, {"_due()", dueRows}} {
 		if p.calls(s.Name + w.suffix) {
 			ways = append(ways, w.name)
 		}

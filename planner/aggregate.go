@@ -298,10 +298,14 @@ func (a *aggCompiler) stateSpec(name string, typeOf map[string]vector.Type) Stat
 func (a *aggCompiler) bound(s *State) {
 	s.Bound = "grows with the number of groups"
 	if !a.grouped {
-		s.Bound = "one row"
+		s.Bound = oneRow
 	}
 	if s.NPrefix > 0 || s.Weighted {
+		s.OneKey = !a.grouped && s.NPrefix > 0
 		s.Bound = "grows with the distinct values of all groups"
+	}
+	if a.child.keyed && len(a.child.key) == 0 {
+		s.Bound = oneRow // as the input has
 	}
 	for i, f := range a.floors {
 		if f != "" && evictable(a.keyTypes[i]) {

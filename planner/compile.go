@@ -57,6 +57,7 @@ func (c *compiler) compile(n node, want demand) (*relation, error) {
 		}
 		m = &made{r: r, view: c.owner, stateful: len(c.program.Steps) > at.firstStep}
 		c.shared.keep(key, m)
+		c.shared.loses[c.shared.ids.id(n)] = r.loses
 	}
 	at.made, at.r, at.steps, at.states = m, m.r, len(c.program.Steps), len(c.program.States)
 	return m.r, nil

@@ -1,8 +1,7 @@
 package planner
 
 import (
-	"fmt"
-	"io"
+	"slices"
 	"strings"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -20,7 +19,9 @@ type Explain struct {
 	Bound string `json:"bound,omitempty"`
 	// Watermark says, for an operator with state, below what no later row of it goes.
 	Watermark string `json:"watermark,omitempty"`
-	Steps     []int  `json:"steps,omitempty"` // indexes into Program.Steps
+	// Scans says which states every batch reads whole, so that a batch costs more the more there is.
+	Scans []string `json:"scans,omitempty"`
+	Steps []int    `json:"steps,omitempty"` // indexes into Program.Steps
 	// Shared names the view under which the operator and all below it are described: they run once for both.
 	Shared   string `json:"shared,omitempty"`
 	same     *Explain
@@ -32,7 +33,7 @@ func (c *compiler) explain(n node) *Explain {
 	at := c.notes[n]
 	if first := at.made.explain; first != nil && at.made.stateful {
 		again := *first
-		again.Shared, again.same, again.Children, again.Steps, again.States, again.Bound, again.Watermark = at.made.view, first, nil, nil, nil, "", ""
+		again.Shared, again.same, again.Children, again.Steps, again.States, again.Bound, again.Watermark, again.Scans = at.made.view, first, nil, nil, nil, "", "", nil
 		return &again
 	}
 	ex := c.describeNode(n)
@@ -60,11 +61,11 @@ func (c *compiler) describeNode(n node) *Explain {
 			ex.Detail += "; " + n.source.about
 		}
 	case *project:
-		ex.Op, ex.Detail, children = "project", printAll(n.exprs), []node{n.child}
+		ex.Op, ex.Detail, children = "project", explainProject(n), []node{n.child}
 	case *filter:
-		ex.Op, ex.Detail, children = "filter", printAll(n.preds), []node{n.child}
+		ex.Op, ex.Detail, children = "filter", over(n.child).texts(n.preds), []node{n.child}
 	case *unnest:
-		ex.Op, ex.Detail, children = "unnest", printAll(n.lists), []node{n.child}
+		ex.Op, ex.Detail, children = "unnest", over(n.child).texts(n.lists), []node{n.child}
 	case *unionAll:
 		ex.Op, children = "union all", n.children
 	case *arrival:
@@ -113,15 +114,16 @@ func (c *compiler) explainNote(ex *Explain, n node, children []node) {
 		s := &c.program.States[firstState+i]
 		ex.States = append(ex.States, s.Name)
 		ex.Bound = s.Bound
-		if s.EvictColumn < 0 && s.Never == "" && s.Bound != "one row" && !strings.HasPrefix(s.Bound, "the table's rows") {
+		if s.EvictColumn < 0 && s.Never == "" && s.Bound != oneRow && !strings.HasPrefix(s.Bound, "the table's rows") {
 			s.Never = neverEvicted(n)
 			if c.ttl > 0 {
 				s.Never += "; state_ttl leaves it alone: operators that take rows back must know them"
 			}
 		}
 	}
+	ex.Scans = c.program.scans(ex.States)
 	if len(ex.States) > 0 {
-		ex.Watermark = at.r.floorsText()
+		ex.Watermark = at.r.floorsText(names(n))
 	}
 	switch {
 	case at.r.pairs && at.r.keyed:
@@ -132,8 +134,9 @@ func (c *compiler) explainNote(ex *Explain, n node, children []node) {
 		ex.Mode = "retract"
 	}
 	if at.r.keyed {
+		called := names(n)
 		for _, k := range at.r.key {
-			ex.Key = append(ex.Key, "c"+itoa(k))
+			ex.Key = append(ex.Key, called[k])
 		}
 	}
 }
@@ -151,56 +154,71 @@ func (c *compiler) explainOutput(child *Explain, cols []vector.Field, first int)
 	return ex
 }
 
-func printAll(es []*expr) string {
-	var parts []string
-	for _, e := range es {
-		s, err := columns("c").expr(e)
-		if err != nil {
-			s = "?"
-		}
-		parts = append(parts, s)
-	}
-	return strings.Join(parts, ", ")
-}
-
 // explainJoin lists the conditions: those that rows are looked up by, then the rest.
 func explainJoin(n *join) string {
 	var on []string
-	keys, _ := n.split()
+	keys, others := n.split()
+	l, r, both := sideNames(n)
 	for _, k := range keys {
-		l, err1 := columns("a").expr(k.left)
-		r, err2 := columns("b").expr(k.right)
-		if err1 == nil && err2 == nil {
-			on = append(on, l+" "+comparisons[k.comparison]+" "+r)
-		}
+		on = append(on, named(l).text(k.left)+" "+comparisons[k.comparison]+" "+named(r).text(k.right))
 	}
 	if len(on) == 0 {
 		on = append(on, "no key: every row meets every row")
 	}
-	if pred, err := n.predicate(); err == nil && pred != "" {
-		on = append(on, pred)
+	for _, c := range others {
+		on = append(on, named(l).text(c.left)+" "+comparisons[c.comparison]+" "+named(r).text(c.right))
+	}
+	for _, e := range n.rest {
+		on = append(on, named(both).text(e))
 	}
 	return strings.Join(on, "; ")
 }
 
+// sideNames are the columns of a join's sides; those whose name is on both have the side's in front.
+func sideNames(n *join) (left, right, both []string) {
+	left, right = names(n.left), names(n.right)
+	for i, l := range left {
+		if j := slices.Index(right, l); j >= 0 {
+			left[i], right[j] = "left."+l, "right."+l
+		}
+	}
+	return left, right, append(slices.Clone(left), right...)
+}
+
+// explainProject lists the columns with what they are.
+func explainProject(n *project) string {
+	var out []string
+	given, p := names(n), over(n.child)
+	for i, e := range n.exprs {
+		text := p.text(e)
+		if text != given[i] {
+			text = given[i] + ": " + text
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, ", ")
+}
+
 // explainWindow lists partition, calls and filter.
 func explainWindow(n *window) string {
+	p, all := over(n.child), *n
+	all.drop = false
 	out := "one partition"
 	if len(n.partition) > 0 {
-		out = "by " + printAll(n.partition)
+		out = "by " + p.texts(n.partition)
 	}
 	for _, call := range n.calls {
 		if call.e != nil {
-			out += "; " + printAll([]*expr{call.e})
+			out += "; " + p.text(call.e)
 			continue
 		}
-		orders, err := columns("c").orderList(call.orders)
+		orders, err := p.orderList(call.orders)
 		if err == nil {
-			out += "; row_number() by " + strings.Join(orders, ", ")
+			out += "; row_number() by " + readable(strings.Join(orders, ", "))
 		}
 	}
 	if len(n.keep) > 0 {
-		out += "; where " + printAll(n.keep)
+		out += "; where " + over(&all).texts(n.keep)
 	}
 	return out
 }
@@ -208,16 +226,14 @@ func explainWindow(n *window) string {
 // explainCalls lists group keys and calls with their rules, and classifies the operator.
 func explainCalls(n *aggregate) (detail, class string) {
 	class = "stateful"
-	detail = "by " + printAll(n.groups)
+	p := over(n.child)
+	detail = "by " + p.texts(n.groups)
 	if len(n.groups) == 0 {
 		detail = "one row"
 	}
 	retracts := !appendOnly(n.child)
 	for _, e := range n.calls {
-		text, err := columns("c").aggregate(e, "")
-		if err != nil {
-			text = e.Name
-		}
+		text := p.text(e)
 		plan, err := planCall(e, !retracts)
 		if err != nil {
 			continue
@@ -241,84 +257,4 @@ func driftable(e *expr) bool {
 		strings.HasPrefix(e.Name, "stddev") || strings.HasPrefix(e.Name, "var"))
 }
 
-// WriteExplain prints the plans of all views: the tree, the state tables and the SQL of every step.
-func WriteExplain(w io.Writer, p *Pipeline) error {
-	var b strings.Builder
-	for i, v := range p.Views {
-		if i > 0 {
-			b.WriteString("\n")
-		}
-		fmt.Fprintf(&b, "view %s\n", v.Name)
-		if v.Fallback != "" {
-			fmt.Fprintf(&b, "  recomputed in full every batch: %s\n", v.Fallback)
-		}
-		if v.Loses != "" {
-			fmt.Fprintf(&b, "  NOT what its query says, by state_ttl: %s\n", v.Loses)
-		}
-		v.Explain.write(&b, "  ")
-	}
-	if len(p.Program.States) > 0 {
-		b.WriteString("\nstate\n")
-	}
-	for _, s := range p.Program.States {
-		s.write(&b)
-	}
-	b.WriteString("\nsteps of a batch\n")
-	for i, s := range p.Program.Steps {
-		fmt.Fprintf(&b, "  %2d %s %s\n     %s\n", i, s.Kind, s.Target, s.SQL)
-	}
-	fmt.Fprintf(&b, "\nfingerprint %s\n", p.Program.Fingerprint)
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
 func (k StepKind) String() string { return [...]string{"materialize", "apply", "emit", "check"}[k] }
-
-func (ex *Explain) write(b *strings.Builder, indent string) {
-	fmt.Fprintf(b, "%s%s  (%s, %s", indent, ex.Op, ex.Class, ex.Mode)
-	if len(ex.Key) > 0 {
-		fmt.Fprintf(b, ", key %s", strings.Join(ex.Key, " "))
-	}
-	b.WriteString(")\n")
-	if ex.Detail != "" {
-		fmt.Fprintf(b, "%s  %s\n", indent, ex.Detail)
-	}
-	if len(ex.States) > 0 {
-		fmt.Fprintf(b, "%s  state %s: %s\n", indent, strings.Join(ex.States, " "), ex.Bound)
-	}
-	if ex.Watermark != "" {
-		fmt.Fprintf(b, "%s  later rows have %s\n", indent, ex.Watermark)
-	}
-	if ex.Shared != "" {
-		fmt.Fprintf(b, "%s  shared with view %s\n", indent, ex.Shared)
-	}
-	if len(ex.Steps) > 0 {
-		fmt.Fprintf(b, "%s  steps %s\n", indent, strings.Trim(fmt.Sprint(ex.Steps), "[]"))
-	}
-	for _, ch := range ex.Children {
-		ch.write(b, indent+"  ")
-	}
-}
-
-func (s State) write(b *strings.Builder) {
-	var cols []string
-	for i, f := range s.Cols {
-		text := f.Name + " " + f.Type.String()
-		if i < s.NKey {
-			text += " key"
-		}
-		cols = append(cols, text)
-	}
-	access := "hash index on the key"
-	if s.NPrefix > 0 {
-		access += fmt.Sprintf(", multimap on its first %d", s.NPrefix)
-	}
-	fmt.Fprintf(b, "  %s (%s)\n     %s; %s", s.Name, strings.Join(cols, ", "), access, s.Bound)
-	if evicted := s.Evicted(); evicted != "" {
-		b.WriteString(": " + evicted)
-	}
-	if s.Never != "" {
-		fmt.Fprintf(b, "; never evicted: %s", s.Never)
-	}
-	b.WriteString("\n")
-}

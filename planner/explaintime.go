@@ -11,12 +11,6 @@ import (
 // timePlaceholder matches the placeholders of instants, for people.
 var timePlaceholder = regexp.MustCompile(`\{\{([a-z ]+) ([^{}]+)\}\}`)
 
-// readable writes {{watermark bid}} as watermark(bid), and the lowest of several floors as least().
-func readable(sql string) string {
-	sql = strings.NewReplacer(batchTimePlaceholder, "the batch's time", lowestOf, "least(", endOfLowest, ")").Replace(sql)
-	return timePlaceholder.ReplaceAllString(sql, "$1($2)")
-}
-
 // Evicted is the condition under which a batch ends a row's life, for people; empty if none does.
 func (s *State) Evicted() string {
 	if s.EvictColumn < 0 {
@@ -26,11 +20,11 @@ func (s *State) Evicted() string {
 }
 
 // floorsText lists the columns that no later row goes below.
-func (r *relation) floorsText() string {
+func (r *relation) floorsText(names []string) string {
 	var parts []string
 	for i, f := range r.floor {
-		if f != "" {
-			parts = append(parts, "c"+itoa(i)+" >= "+readable(f))
+		if f != "" && !strings.Contains(names[i], "#") { // k#2 is k again
+			parts = append(parts, names[i]+" >= "+readable(f))
 		}
 	}
 	return strings.Join(parts, ", ")

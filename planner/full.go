@@ -55,6 +55,7 @@ func (p *planning) fullRecompute(st *ddl.View, cols []vector.Field, reason strin
 	ex := &Explain{Op: "recompute", Class: "full", Mode: Multiset.String(), Detail: reason,
 		Bound: "grows with all input: every batch runs the whole query again"}
 	ex.States = append(states, out.Name)
+	ex.Scans = g.scans(ex.States)
 	for i := first; i < len(g.Steps); i++ {
 		ex.Steps = append(ex.Steps, i)
 	}

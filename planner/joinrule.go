@@ -91,10 +91,10 @@ func (j *joinPlan) inputs() (err error) {
 	if !byKey {
 		left, right = j.evictions()
 	}
-	if j.a, err = j.keyInputUntil(j.ra, ka, left, "grows with the left side's rows"); err != nil {
+	if j.a, err = j.keyInputUntil(j.ra, ka, left, j.ra.bound("left")); err != nil {
 		return err
 	}
-	if j.b, err = j.keyInputUntil(j.rb, kb, right, "grows with the right side's rows"); err != nil {
+	if j.b, err = j.keyInputUntil(j.rb, kb, right, j.rb.bound("right")); err != nil {
 		return err
 	}
 	if err := j.matchable(); err != nil {
@@ -108,6 +108,14 @@ func (j *joinPlan) inputs() (err error) {
 		}
 	}
 	return nil
+}
+
+// bound says what limits the state that keeps a side of a join.
+func (r *relation) bound(side string) string {
+	if r.keyed && len(r.key) == 0 {
+		return oneRow
+	}
+	return "grows with the " + side + " side's rows"
 }
 
 // notNull is the condition that a row's `=` keys can match; "" if all keys are NULL-safe.

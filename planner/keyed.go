@@ -80,6 +80,7 @@ func (c *compiler) keyLayout(types []vector.Type, keys []*expr, bound string) (i
 		name := "k" + itoa(i)
 		list.WriteString(keyTexts[i] + " AS " + name + ", ")
 		in.state.Cols = append(in.state.Cols, vector.Field{Name: name, Type: keyTypes[i]})
+		in.state.OneKey = len(keys) == 1 && k.Class == "BOUND_CONSTANT"
 		if _, taken := at[int(k.Index)]; k.Class == "BOUND_REF" && !taken {
 			at[int(k.Index)] = name
 		}

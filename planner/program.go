@@ -118,9 +118,14 @@ type State struct {
 	Waiting bool `json:",omitempty"`
 	// Bound says what limits the state's size, for explain.
 	Bound string
+	// OneKey says that all rows have the same key prefix: a lookup reads them all.
+	OneKey bool `json:",omitempty"`
 	// Never says why no watermark evicts it, for explain.
 	Never string `json:"-"`
 }
+
+// oneRow is the bound of a state that never has more.
+const oneRow = "one row"
 
 // StepKind says what is done with a step's rows.
 type StepKind uint8

@@ -9,7 +9,8 @@ import "fmt"
 type sharing struct {
 	ids   *identities
 	made  map[string]*made
-	order []string // the keys of made, so that those of a view that falls back can be taken back
+	loses map[string]string // relation.loses, by identity
+	order []string          // the keys of made, so that those of a view that falls back can be taken back
 }
 
 // made is a compiled sub-plan.
@@ -22,7 +23,9 @@ type made struct {
 	explain *Explain
 }
 
-func newSharing() *sharing { return &sharing{ids: newIdentities(), made: map[string]*made{}} }
+func newSharing() *sharing {
+	return &sharing{ids: newIdentities(), made: map[string]*made{}, loses: map[string]string{}}
+}
 
 func (s *sharing) key(n node, want demand) string { return s.ids.id(n) + fmt.Sprintf("%+v", want) }
 

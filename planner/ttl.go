@@ -80,8 +80,9 @@ func (c *compiler) lossyBelow(n node) string {
 	var said []string
 	var walk func(n node)
 	walk = func(n node) {
-		if at := c.notes[n]; at != nil && at.r != nil && at.r.loses != "" && !strings.Contains(strings.Join(said, ""), at.r.loses) {
-			said = append(said, at.r.loses)
+		// Why not from the notes: below what another view has compiled this one has none.
+		if loses := c.shared.loses[c.shared.ids.id(n)]; loses != "" && !strings.Contains(strings.Join(said, ""), loses) {
+			said = append(said, loses)
 		}
 		for _, in := range inputsOf(n) {
 			walk(in)

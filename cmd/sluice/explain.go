@@ -13,6 +13,7 @@ type explainOptions struct {
 	*app
 	file string
 	json bool
+	dot  bool
 }
 
 func (a *app) explainCommand() *cobra.Command {
@@ -23,11 +24,15 @@ func (a *app) explainCommand() *cobra.Command {
 		Short:   "Show how a pipeline is maintained: operators, state, and the SQL of a batch",
 		Long: `Show the incremental program of a pipeline.
 
-Each view is a tree of operators, the output on top. In parentheses stand the operator's class (linear, stateful,
-touched-partition or full), its changelog mode and its key. Then come the state tables, with what bounds them, and
-the statements that run in every batch. Nothing is read but the file.`,
+Each view is a tree of operators, the output on top. Beside an operator stand its class (linear, stateful,
+touched-partition or full), its changelog mode and its key; below it what it computes, and its state: how a batch reads it
+and what bounds it. A line that begins with "!" says that batches cost more the more state there is. What views share is
+shown once. Then come the state tables and the statements that run in every batch. Nothing is read but the file.
+
+--dot prints a graph for Graphviz.`,
 		Example: `  sluice explain flights.sql
-  sluice explain flights.sql --json | jq '.views[].fallback'`,
+  sluice explain flights.sql --json | jq '.views[].fallback'
+  sluice explain flights.sql --dot | dot -Tsvg > flights.svg`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.file = args[0]
@@ -36,6 +41,8 @@ the statements that run in every batch. Nothing is read but the file.`,
 		ValidArgsFunction: sqlFiles,
 	}
 	jsonFlag(cmd, &o.json)
+	cmd.Flags().BoolVar(&o.dot, "dot", false, "print the plan as a graph in Graphviz's language")
+	cmd.MarkFlagsMutuallyExclusive("dot", "json")
 	return cmd
 }
 
@@ -75,7 +82,9 @@ type stateReport struct {
 	Name    string         `json:"name"`
 	Columns []columnReport `json:"columns"`
 	Key     int            `json:"key_columns"`
-	Bound   string         `json:"bound"`
+	// Access is how a batch reads the state; empty if it only writes to it.
+	Access string `json:"access"`
+	Bound  string `json:"bound"`
 	// Evicted is when a row is dropped; Never says why none ever is.
 	Evicted string `json:"evicted,omitempty"`
 	Never   string `json:"never_evicted,omitempty"`
@@ -97,6 +106,9 @@ func (o *explainOptions) run(ctx context.Context) error {
 	l, err := o.load(ctx, s)
 	if err != nil {
 		return orInterrupted(ctx, err)
+	}
+	if o.dot {
+		return planner.WriteDot(o.streams.Out, l.plan)
 	}
 	if !o.json {
 		return planner.WriteExplain(o.streams.Out, l.plan)
@@ -123,7 +135,7 @@ func (l *loaded) planReport() planReport {
 		r.Views = append(r.Views, view)
 	}
 	for _, st := range l.plan.Program.States {
-		r.States = append(r.States, stateReport{st.Name, columnReports(st.Cols), st.NKey, st.Bound, st.Evicted(), st.Never})
+		r.States = append(r.States, stateReport{st.Name, columnReports(st.Cols), st.NKey, l.plan.Program.Access(st), st.Bound, st.Evicted(), st.Never})
 	}
 	for _, st := range l.plan.Program.Steps {
 		r.Steps = append(r.Steps, stepReport{st.Kind.String(), st.Target, st.SQL})

@@ -168,6 +168,9 @@ func statesOf(p *planner.Pipeline) string {
 	if len(out) == 0 {
 		return "none"
 	}
+	if slices.ContainsFunc(p.Views, func(v planner.View) bool { return marked(v.Explain) }) {
+		out[0] = "**!** " + out[0] // as in explain
+	}
 	return strings.Join(out, "; ")
 }
 
