@@ -55,6 +55,9 @@ var constructs = []construct{
 	{"cross joins, and inner joins on no equality", "stateful", `SELECT a.k, b.k AS bk FROM t a JOIN u b ON a.k < b.k`},
 	{"`LEFT`, `RIGHT`, `FULL` joins", "touched-partition", `SELECT t.k, t.v, u.v AS uv FROM t FULL JOIN u ON t.k = u.k AND t.v = u.v`},
 	{"`SEMI`, `ANTI` joins", "touched-partition", `SELECT t.k, t.v FROM t ANTI JOIN u ON t.k = u.k AND t.v = u.v`},
+	{"inner, `LEFT`, `SEMI`, `ANTI` joins with a table in a file", "linear", `CREATE SOURCE s (k BIGINT) WITH (connector = 'test');
+CREATE TABLE names (k BIGINT, name VARCHAR) WITH (connector = 'file', path = 'x.csv');
+CREATE MATERIALIZED VIEW v AS SELECT s.k, n.name FROM s LEFT JOIN names n ON s.k = n.k;`},
 	{"`WHERE [NOT] EXISTS`", "touched-partition", `SELECT k, v FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.k = t.k)`},
 	{"`WHERE x IN (SELECT …)`", "touched-partition", `SELECT k, v FROM t WHERE v IN (SELECT v FROM u)`},
 	{"`WHERE x NOT IN (SELECT …)`", "touched-partition", `SELECT k, v FROM t WHERE v NOT IN (SELECT v FROM u)`},
