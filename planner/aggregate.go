@@ -376,6 +376,7 @@ func (a *aggCompiler) output(mTable, live string) *relation {
 		r.key = append(r.key, i)
 		r.floor[i] = a.floors[i]
 	}
+	r.twin = a.twinsOf(a.child, a.n.groups, a.n.out)
 	return r
 }
 

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -233,34 +234,52 @@ func (j *joinPlan) result(table string) *relation {
 	}
 	j.boundFloors(r.floor, nl)
 	r.key, r.keyed = j.key(nl)
+	j.pairs(r, nl)
 	if j.a.touched+j.b.touched != "" {
 		r.loses = "rows more than " + durationText(j.ttl) + " apart may not meet"
 	}
 	return r
 }
 
-// key of the output: the left side's, and the right side's unless a left row meets at most one right row.
+// key of the output: both sides' keys, or one side's if its rows meet at most one row of the other. In a FULL
+// join a padded row could equal one whose key is NULL.
 func (j *joinPlan) key(nl int) ([]int, bool) {
-	if !j.ra.keyed {
-		return nil, false
-	}
-	key := append([]int{}, j.ra.key...)
-	if j.n.kind == semiJoin || j.n.kind == antiJoin || j.n.kind.isAsof() {
-		return key, true
-	}
-	if !j.rb.keyed || j.n.kind == rightJoin || j.n.kind == fullJoin {
-		return nil, false
-	}
-	if j.n.meetsAtMostOne(j.rb.key) {
-		return key, true
-	}
-	if j.n.kind == leftJoin {
-		return nil, false
-	}
+	left := slices.Clone(j.ra.key)
+	var right []int
 	for _, k := range j.rb.key {
-		key = append(key, nl+k)
+		right = append(right, nl+k)
 	}
-	return key, true
+	kind := j.n.kind
+	switch {
+	case kind == semiJoin || kind == antiJoin || kind.isAsof():
+		return left, j.ra.keyed
+	case !j.ra.keyed || !j.rb.keyed || kind == fullJoin:
+		return nil, false
+	case kind != rightJoin && j.n.meetsAtMostOne(j.rb.key):
+		return left, true
+	case kind != leftJoin && j.n.leftMeetsAtMostOne(j.ra.key):
+		return right, true
+	}
+	return append(left, right...), true
+}
+
+// pairs makes the columns that an inner join equates twins; the sides' own twins stay so.
+func (j *joinPlan) pairs(r *relation, nl int) {
+	for i := range nl {
+		if t := j.ra.twinOf(i); t != i {
+			r.pair(t, i)
+		}
+	}
+	for i := 0; nl+i < j.out; i++ {
+		if t := j.rb.twinOf(i); t != i {
+			r.pair(nl+t, nl+i)
+		}
+	}
+	for _, k := range j.keys {
+		if j.n.kind == innerJoin && k.left.Class == "BOUND_REF" && k.right.Class == "BOUND_REF" {
+			r.pair(int(k.left.Index), nl+int(k.right.Index))
+		}
+	}
 }
 
 // byTouchedKey computes what the join gives for the touched keys before and after the batch.

@@ -50,7 +50,8 @@ func (c *compiler) project(n *project, want demand) (*relation, error) {
 	for i, e := range n.exprs {
 		r.floor[i] = c.floorOf(e, child.floor)
 	}
-	r.key, r.keyed = projectKey(child, n.exprs)
+	r.key, r.keyed = child.keyAmong(n.exprs)
+	r.twin = c.twinsOf(child, n.exprs, n.out)
 	r.sql = trimComma(b.String()) + child.hidden() + " FROM (" + child.sql + ")"
 	return &r, nil
 }
@@ -72,28 +73,6 @@ func (r *relation) prefixes() []string {
 		return []string{"n", "o"}
 	}
 	return []string{"c"}
-}
-
-// projectKey keeps the key if every one of its columns survives as it is.
-func projectKey(child *relation, exprs []*expr) ([]int, bool) {
-	if !child.keyed {
-		return nil, false
-	}
-	var key []int
-	for _, k := range child.key {
-		at := -1
-		for i, e := range exprs {
-			if e.Class == "BOUND_REF" && int(e.Index) == k {
-				at = i
-				break
-			}
-		}
-		if at < 0 {
-			return nil, false
-		}
-		key = append(key, at)
-	}
-	return key, true
 }
 
 // filter drops rows; of a pair it drops the halves that do not pass.
@@ -218,7 +197,7 @@ func (c *compiler) unionAll(n *unionAll, want demand) (*relation, error) {
 		}
 		out.floor = lowerFloors(out.floor, r.floor)
 	}
-	out.append, out.key, out.keyed = appendOnly, nil, false
+	out.append, out.key, out.keyed, out.twin = appendOnly, nil, false, nil
 	out.sql = strings.Join(parts, " UNION ALL ")
 	return out, nil
 }

@@ -197,7 +197,7 @@ func TestProjectKey(t *testing.T) {
 		{"a single row", relation{keyed: true}, []*expr{other}, nil, true},
 		{"no key", relation{}, []*expr{read(0)}, nil, false},
 	} {
-		key, keyed := projectKey(&tc.child, tc.exprs)
+		key, keyed := tc.child.keyAmong(tc.exprs)
 		if diff := cmp.Diff(tc.key, key); diff != "" || keyed != tc.keyed {
 			t.Errorf("%s: key %v, keyed %v; want %v, %v", tc.name, key, keyed, tc.key, tc.keyed)
 		}

@@ -29,6 +29,9 @@ type relation struct {
 	// (an ungrouped aggregate is keyed by no column at all).
 	key   []int
 	keyed bool
+	// twin is, per column, the first one that determines it and is determined by it; see twins.go. A column
+	// that is not in it has none.
+	twin []int
 	// floor is, per column, a SQL expression over the watermark placeholders that no row of a later
 	// batch goes below; "" if unknown.
 	floor []string

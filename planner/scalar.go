@@ -1,6 +1,10 @@
 package planner
 
-import "github.com/sluice-sql/sluice/internal/vector"
+import (
+	"slices"
+
+	"github.com/sluice-sql/sluice/internal/vector"
+)
 
 // tooManyRows is DuckDB's own complaint about a scalar subquery.
 const tooManyRows = "error('more than one row returned by a subquery used as an expression')"
@@ -55,15 +59,18 @@ func (c *compiler) oneRow(n *join) error {
 
 // meetsAtMostOne says that a key of the right side is among the join's keys.
 func (n *join) meetsAtMostOne(key []int) bool {
-	has := map[int]bool{}
+	return n.covers(key, func(c joinCond) *expr { return c.right })
+}
+
+// leftMeetsAtMostOne is meetsAtMostOne for a right row and a key of the left side.
+func (n *join) leftMeetsAtMostOne(key []int) bool {
+	return n.covers(key, func(c joinCond) *expr { return c.left })
+}
+
+func (n *join) covers(key []int, side func(joinCond) *expr) bool {
 	keys, _ := n.split()
-	for _, k := range keys {
-		if k.right.Class == "BOUND_REF" {
-			has[int(k.right.Index)] = true
-		}
-	}
 	for _, k := range key {
-		if !has[k] {
+		if !slices.ContainsFunc(keys, func(c joinCond) bool { return isRefTo(side(c), k) }) {
 			return false
 		}
 	}
