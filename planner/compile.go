@@ -31,6 +31,7 @@ type note struct {
 	want               demand
 	firstStep, steps   int // the program's steps before and after it was compiled
 	firstState, states int
+	again              *note // the same node compiled for another demand
 	made               *made
 }
 
@@ -43,11 +44,20 @@ type demand struct {
 // of a correlated subquery, a sub-plan of an earlier view) is compiled once: its text reads only what the
 // first compilation left in temp tables, and the batch's input.
 func (c *compiler) compile(n node, want demand) (*relation, error) {
-	if at, ok := c.notes[n]; ok && at.r != nil && at.want == want {
-		return at.r, nil
+	first := c.notes[n]
+	for at := first; at != nil; at = at.again {
+		if at.r != nil && at.want == want {
+			return at.r, nil
+		}
 	}
 	at := &note{want: want, firstStep: len(c.program.Steps), firstState: len(c.program.States)}
-	c.notes[n] = at
+	if first != nil && first.r != nil {
+		// Why the first stays: what is explained of a reader begins behind the steps of the node below, and the
+		// reader that came first was made before these.
+		at.again, first.again = first.again, at
+	} else {
+		c.notes[n] = at
+	}
 	key := c.shared.key(n, want) // before the rule, which may change the node
 	m, ok := c.shared.made[key]
 	if !ok {
