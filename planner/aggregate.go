@@ -124,15 +124,19 @@ func (a *aggCompiler) build() (*relation, error) {
 	}
 	joins := ""
 	cols := "p.*"
-	for call, plan := range a.plans {
-		if plan.rule == ruleDistinct {
-			table, err := a.countValues(call)
-			if err != nil {
-				return nil, err
-			}
-			cols += ", coalesce(" + table + ".x, 0) AS p" + itoa(a.slots[call][0])
-			joins += a.joinOn(table)
+	distinct, err := a.distinctGroups()
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range distinct {
+		table, err := a.countValues(g)
+		if err != nil {
+			return nil, err
 		}
+		for i, call := range g.calls {
+			cols += ", coalesce(" + table + ".x" + itoa(i) + ", 0) AS p" + itoa(a.slots[call][0])
+		}
+		joins += a.joinOn(table)
 	}
 	if len(a.recompute) > 0 {
 		table, err := a.recomputeGroups(pTable)
@@ -300,7 +304,7 @@ func (a *aggCompiler) bound(s *State) {
 	if !a.grouped {
 		s.Bound = oneRow
 	}
-	if s.NPrefix > 0 || s.Weighted {
+	if s.NPrefix > 0 || s.NKey > len(a.keys) {
 		s.OneKey = !a.grouped && s.NPrefix > 0
 		s.Bound = "grows with the distinct values of all groups"
 	}

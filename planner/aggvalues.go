@@ -7,47 +7,6 @@ import (
 	"github.com/sluice-sql/sluice/internal/vector"
 )
 
-// countValues maintains count(DISTINCT v): a weighted state of (group, v), and per touched group how many
-// values appeared less how many disappeared. It returns the table (keys, x) of those differences.
-func (a *aggCompiler) countValues(call int) (string, error) {
-	e := a.n.calls[call]
-	value, err := columns("c").expr(e.Children[0])
-	if err != nil {
-		return "", err
-	}
-	where := " WHERE " + value + " IS NOT NULL"
-	if e.Filter != nil {
-		f, err := columns("c").expr(e.Filter)
-		if err != nil {
-			return "", err
-		}
-		where += " AND " + f
-	}
-	types, err := typesOf(e.Children)
-	if err != nil {
-		return "", err
-	}
-	s := State{Name: a.name("distinct"), NKey: len(a.keys) + 1, Weighted: true, EvictColumn: -1}
-	s.Cols = append(a.keyFields(), vector.Field{Name: "v0", Type: types[0]}, vector.Field{Name: "_w", Type: vector.Of(vector.Int64)})
-	a.bound(&s)
-	if err := a.addState(s); err != nil {
-		return "", err
-	}
-	w := a.child.weight()
-	delta := "SELECT " + a.keyList() + value + " AS v0, sum(" + w + ")::BIGINT AS _w FROM (" + a.child.sql + ")" + where +
-		" GROUP BY " + ordinals(len(a.keys)+1) + " HAVING sum(" + w + ") <> 0"
-	dTable, xTable := a.name("d"), a.name("x")
-	old := "coalesce(" + s.Name + "_get(" + trimComma(a.keyNames()) + ", v0)._w, 0)"
-	if err := a.materialize(dTable, "SELECT *, "+old+" AS _old FROM ("+delta+")"); err != nil {
-		return "", err
-	}
-	if err := a.apply(s.Name, "SELECT "+a.keyNames()+"v0, _w FROM "+dTable); err != nil {
-		return "", err
-	}
-	sum := "sum((_old + _w > 0)::INTEGER - (_old > 0)::INTEGER)::BIGINT AS x"
-	return xTable, a.materialize(xTable, "SELECT "+a.keyNames()+sum+" FROM "+dTable+" GROUP BY "+ordinals(len(a.keys)))
-}
-
 func (a *aggCompiler) keyNames() string { return renamedKeys(len(a.keys)) }
 
 func renamedKeys(n int) string {

@@ -40,7 +40,7 @@ var constructs = []construct{
 	{"`min`, `max`, `stddev`, `variance`, `bit_*`, `first`, `last`, `any_value`, `arg_min`, `arg_max` over append-only input", "stateful",
 		`SELECT k, min(v) AS mn, max(s) AS mx, stddev(v) AS sd, bit_or(v) AS bo, first(v) AS f, arg_max(s, v) AS am FROM t GROUP BY k`},
 	{"`min`, `max` and the like over rows that change", "touched-partition", `SELECT max(c) AS mx FROM (SELECT k, count(*) AS c FROM t GROUP BY k)`},
-	{"`count(DISTINCT x)`", "stateful", `SELECT k, count(DISTINCT v) AS c FROM t GROUP BY k`},
+	{"`count(DISTINCT x)`, with `FILTER`s a row for all", "stateful", `SELECT k, count(DISTINCT v) AS c, count(DISTINCT v) FILTER (f > 0) AS p FROM t GROUP BY k`},
 	{"every other aggregate: `median`, `quantile`, `mode`, `corr`, `list`, `string_agg`, `histogram`, … with `DISTINCT` and `ORDER BY`", "touched-partition",
 		`SELECT k, median(v) AS m, list(v ORDER BY v) AS l, sum(DISTINCT v) AS sd FROM t GROUP BY k`},
 	{"`SELECT DISTINCT`", "stateful", `SELECT DISTINCT k, s FROM t`},

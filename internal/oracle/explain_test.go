@@ -48,7 +48,9 @@ func TestExplainMarksWhatGrows(t *testing.T) {
 	}
 }
 
-func marked(ex *planner.Explain) bool { return len(ex.Scans) > 0 || slices.ContainsFunc(ex.Children, marked) }
+func marked(ex *planner.Explain) bool {
+	return len(ex.Scans) > 0 || slices.ContainsFunc(ex.Children, marked)
+}
 
 // TestDotIsAGraph: every end of an edge is a node, every node is there once, and so is what views share.
 func TestDotIsAGraph(t *testing.T) {
