@@ -38,7 +38,7 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("checkpoint log is corrupt: %s%s: %s\nHint: %s", e.Path, at, e.Reason, e.Hint)
 }
 
-const hintRestore = "copy the directory aside, then restore it from a replica or a savepoint; `sluice log verify` shows how far it reads"
+const hintRestore = "copy the directory aside, then restore it from a replica or a savepoint; `sluice log verify` shows how far it reads, and `sluice log repair --dry-run` what can be kept"
 
 func corrupt(path string, offset int64, format string, args ...any) *CorruptError {
 	return &CorruptError{Path: path, Offset: offset, Reason: fmt.Sprintf(format, args...), Hint: hintRestore}

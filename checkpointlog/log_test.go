@@ -460,6 +460,9 @@ func TestSnapshotOfUncommittedBatchWaits(t *testing.T) {
 // error there never loses a batch, and that the log opens again.
 func TestFailpointsFire(t *testing.T) {
 	for _, name := range failpoint.Names() {
+		if strings.HasPrefix(name, "log.repair.") {
+			continue // TestRepairFailpoints has them
+		}
 		t.Run(name, func(t *testing.T) {
 			fsys := vfs.NewMem()
 			o := Options{SegmentBytes: 1500, KeepSnapshots: 1}

@@ -17,6 +17,8 @@ type scan struct {
 	manifest manifest
 	rec      *Recovered
 	all      bool // read segments that the snapshot makes unnecessary too
+	// end, if set, is where the last segment ends for a repair that is going to cut it there.
+	end int64
 
 	last  *segmentReader // the last segment, closed, with what was found in it
 	chain uint32         // last valid checksum of the last segment
@@ -56,7 +58,9 @@ func (s *scan) run() error {
 // segment reads one segment and checks that it continues the one before.
 func (s *scan) segment(ref segmentRef, last bool, snap int64) (err error) {
 	limit := int64(-1)
-	if !last {
+	if last && s.end > 0 {
+		limit = s.end
+	} else if !last {
 		limit = ref.Bytes
 	}
 	r, err := openSegment(s.fs, s.dir, ref.Seq, limit)

@@ -27,7 +27,7 @@ func judgeTail(r *segmentReader, bad *badFrame) (*TornTail, error) {
 	if cut < r.proven {
 		return nil, corrupt(r.path, bad.off, "%s, and a record before it says that %d bytes were durable", bad.reason, r.proven)
 	}
-	witness, err := findWitness(r.file, r.frames.seed, bad.off, r.size)
+	witness, err := findFrame(r.file, r.frames.seed, bad.off, r.size, func(f *frame) bool { return f.synced > bad.off })
 	if err != nil {
 		return nil, err
 	}
@@ -37,14 +37,14 @@ func judgeTail(r *segmentReader, bad *badFrame) (*TornTail, error) {
 	return &TornTail{Path: r.path, Offset: cut, Bytes: r.size - cut, Reason: bad.reason}, nil
 }
 
-// maxWitnessBytes bounds the checksumming in findWitness: bytes made to look like frame headers
+// maxWitnessBytes bounds the checksumming in findFrame: bytes made to look like frame headers
 // everywhere would cost the square of their length.
 const maxWitnessBytes = 4 << 30
 
-// findWitness looks after a bad frame for a valid one that says the bad one was durable, and returns
-// its offset or -1. Frames are found without knowing where they begin: a header's fixed parts leave few
-// candidates, and the checksum, which covers the file's salt, decides.
-func findWitness(f vfs.File, seed uint32, bad, size int64) (int64, error) {
+// findFrame looks after a bad frame for a valid one that is wanted, and returns its offset or -1. Frames
+// are found without knowing where they begin: a header's fixed parts leave few candidates, and the
+// checksum, which covers the file's salt, decides.
+func findFrame(f vfs.File, seed uint32, bad, size int64, want func(*frame) bool) (int64, error) {
 	const window = 1 << 20
 	buf := make([]byte, min(window, max(size-bad, frameHeaderBytes)))
 	budget := int64(maxWitnessBytes)
@@ -63,7 +63,7 @@ func findWitness(f vfs.File, seed uint32, bad, size int64) (int64, error) {
 				continue // by far the most common
 			}
 			c, bodyBytes, reason := parseFrameHeader(head, at+i)
-			if reason != "" || c.synced <= bad || at+i+frameHeaderBytes+bodyBytes > size {
+			if reason != "" || !want(&c) || at+i+frameHeaderBytes+bodyBytes > size {
 				continue
 			}
 			if budget -= bodyBytes + frameHeaderBytes; budget < 0 {

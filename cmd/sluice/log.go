@@ -10,11 +10,11 @@ func (a *app) logCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "log",
 		GroupID: "prove",
-		Short:   "Read a pipeline's checkpoint log, without an engine",
-		Long: `Read a pipeline's checkpoint log. The commands change nothing and may run beside the engine. NAME is a pipeline
+		Short:   "Read, check and repair a pipeline's checkpoint log, without an engine",
+		Long: `Read a pipeline's checkpoint log. All but repair change nothing and may run beside the engine. NAME is a pipeline
 of the state directory, DIR a pipeline's directory or a log's own.`,
 	}
-	cmd.AddCommand(a.logLsCommand(), a.logShowCommand(), a.logVerifyCommand())
+	cmd.AddCommand(a.logLsCommand(), a.logShowCommand(), a.logVerifyCommand(), a.logRepairCommand())
 	return cmd
 }
 

@@ -18,8 +18,8 @@ func (a *app) logVerifyCommand() *cobra.Command {
 		Use:   "verify NAME|DIR",
 		Short: "Read every byte of a log and check it",
 		Long: `Read every byte of a log, snapshots included, and check every frame, its chained checksum and the order of the
-records. Damage ends with exit code 4 and names the first bad byte. An incomplete write at the end is no damage: a
-crash leaves one, and the next start cuts it off.`,
+records. Damage ends with exit code 4 and names the first bad byte: the file, the offset, the frame, what was expected
+and what is there. An incomplete write at the end is no damage: a crash leaves one, and the next start cuts it off.`,
 		Example: `  sluice log verify flights
   sluice log verify /backup/flights --json`,
 		Args: cobra.ExactArgs(1),
@@ -48,6 +48,9 @@ func (o *logOptions) verify(arg string) error {
 		fmt.Fprintln(o.streams.Err, r.Torn)
 	}
 	if verr != nil {
+		for _, f := range r.Flaws {
+			fmt.Fprintf(o.streams.Err, "first bad byte: %v\n", f)
+		}
 		for _, b := range report.Bad[1:] {
 			fmt.Fprintln(o.streams.Err, tidy(b.Error()))
 		}
@@ -82,6 +85,8 @@ type logReport struct {
 	// Torn describes an incomplete write at the end, which the next start cuts off.
 	Torn string   `json:"torn,omitempty"`
 	Bad  []string `json:"bad,omitempty"`
+	// Flaws say for each of Bad where its first bad byte is, and what should stand there.
+	Flaws []checkpointlog.Diagnosis `json:"flaws,omitempty"`
 }
 
 func newLogReport(dir string, r *checkpointlog.Report) logReport {
@@ -108,6 +113,7 @@ func newLogReport(dir string, r *checkpointlog.Report) logReport {
 	}
 	for _, b := range r.Bad {
 		out.Bad = append(out.Bad, b.Error())
+		out.Flaws = append(out.Flaws, checkpointlog.Diagnose(vfs.OS{}, b))
 	}
 	return out
 }
