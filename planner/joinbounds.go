@@ -33,7 +33,7 @@ func (n *join) timeBounds() []timeBound {
 	_, conds := n.split()
 	nl := len(n.left.types())
 	for _, p := range n.rest {
-		if c, ok := differenceBound(p, nl, len(n.types())); ok {
+		if c, ok := differenceBound(p, nl, nl+len(n.right.types())); ok {
 			conds = append(conds, c)
 		}
 	}

@@ -35,6 +35,7 @@ var intervals = map[string]evicting{
 	"right":         {`SELECT t.k, t.v, u.v AS uv FROM t RIGHT JOIN u ON t.k = u.k AND u.ts BETWEEN t.ts - INTERVAL '3 seconds' AND t.ts + INTERVAL '2 seconds'`, 2},
 	"full":          {`SELECT t.k, t.v, u.k AS uk, u.v AS uv FROM t FULL JOIN u ON t.k = u.k AND u.ts BETWEEN t.ts - INTERVAL '1 second' AND t.ts + INTERVAL '5 seconds'`, 2},
 	"semi":          {`SELECT t.k, t.v FROM t SEMI JOIN u ON t.k = u.k AND u.ts BETWEEN t.ts AND t.ts + INTERVAL '2 seconds'`, 2},
+	"semi_apart":    {`SELECT t.k, t.v FROM t SEMI JOIN u ON t.k = u.k AND u.ts - t.ts <= INTERVAL '2 seconds' AND u.ts >= t.ts`, 2},
 	"anti":          {`SELECT t.k, t.v FROM t ANTI JOIN u ON t.k = u.k AND u.ts BETWEEN t.ts AND t.ts + INTERVAL '2 seconds'`, 2},
 	"exists":        {`SELECT t.k, t.v FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.k = t.k AND u.ts BETWEEN t.ts AND t.ts + INTERVAL '2 seconds')`, 5},
 	"asof":          {`SELECT t.k, t.v, u.ts FROM t ASOF LEFT JOIN (FROM u WHERE ts IS NOT NULL) u ON t.k = u.k AND t.ts >= u.ts WHERE t.ts IS NOT NULL`, 1},

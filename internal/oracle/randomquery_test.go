@@ -12,11 +12,11 @@ import (
 
 // A query is a random SELECT as a tree, so that a failing one can shrink.
 type query struct {
-	kind   string // table, window, select, group, distinct, union, lateral, lateral left, join, top
+	kind   string // table, window, select, group, distinct, union, lateral, lateral left, join, top, subquery
 	table  string // of table and window; the word of union and join; the list of lateral
 	child  *query
-	other  *query // union, join
-	on     string // join
+	other  *query // union, join, subquery
+	on     string // join; of subquery, what follows the child in FROM
 	top    string // top: QUALIFY
 	items  []item
 	where  string
@@ -66,6 +66,8 @@ func (q *query) sql() string {
 		from += ", unnest(q." + q.table + ") w(x)"
 	case "lateral left":
 		from += " LEFT JOIN unnest(q." + q.table + ") w(x) ON true"
+	case "subquery":
+		from = "(" + q.child.sql() + ") a" + q.on
 	}
 	s := prefix + "SELECT " + distinct + strings.Join(list, ", ") + " FROM " + from
 	if q.where != "" {
@@ -80,8 +82,14 @@ func (q *query) sql() string {
 	if q.having != "" {
 		s += " HAVING " + q.having
 	}
+	if q.kind == "subquery" {
+		s = strings.ReplaceAll(s, otherRelation, "("+q.other.sql()+")")
+	}
 	return s
 }
+
+// otherRelation stands for the other relation in the texts of a subquery.
+const otherRelation = "«other»"
 
 type queryGen struct{ *exprGen }
 
@@ -92,7 +100,7 @@ func (g *queryGen) relation(depth int) *query {
 	if depth <= 0 {
 		return g.source()
 	}
-	switch n := g.Intn(20); {
+	switch n := g.Intn(24); {
 	case n < 5:
 		return g.selectFrom(g.relation(depth - 1))
 	case n < 13:
@@ -105,6 +113,10 @@ func (g *queryGen) relation(depth int) *query {
 		return g.join(depth)
 	case n < 19:
 		return g.top(g.relation(depth - 1))
+	case n < 22:
+		return g.mark(depth)
+	case n < 23:
+		return g.nearest(depth)
 	default:
 		return g.unnest(g.relation(depth - 1))
 	}
@@ -284,6 +296,9 @@ func (g *queryGen) join(depth int) *query {
 	if g.Intn(2) == 0 {
 		q.on += " AND " + both.of("bool", 1)
 	}
+	if at, bt := columnOf(a, "ts"), columnOf(b, "ts"); at != "" && bt != "" && g.Intn(3) == 0 {
+		q.on += g.pick(" AND "+bt+" BETWEEN "+at+" - INTERVAL '3 seconds' AND "+at+" + INTERVAL '2 seconds'", " AND "+at+" >= "+bt, " AND "+bt+" - "+at+" < INTERVAL '4 seconds'")
+	}
 	if strings.HasPrefix(q.table, "SEMI") || strings.HasPrefix(q.table, "ANTI") {
 		both.scope = a
 	}
@@ -294,6 +309,77 @@ func (g *queryGen) join(depth int) *query {
 		q.where = both.of("bool", 1)
 	}
 	return q
+}
+
+// mark asks of each row whether it is in another relation, as a value or as a filter.
+func (g *queryGen) mark(depth int) *query {
+	q := &query{kind: "subquery", child: g.relation(depth - 1), other: g.relation(depth - 1)}
+	a, b := qualified("a", q.child), qualified("b", q.other)
+	left, right, both := &exprGen{g.Rand, a}, &exprGen{g.Rand, b}, &exprGen{g.Rand, append(append([]column{}, a...), b...)}
+	class := g.pick("int", "int", "str", "ts", "date")
+	x, y := left.of(class, 1), right.of(class, 1)
+	from := " FROM " + otherRelation + " b"
+	switch g.Intn(4) {
+	case 0:
+		from += " WHERE " + right.of("bool", 1)
+	case 1:
+		from += " WHERE " + left.of("int", 1) + " = " + right.of("int", 1)
+	}
+	mark := g.pick(
+		x+" IN (SELECT "+y+from+")",
+		x+" NOT IN (SELECT "+y+from+")",
+		"EXISTS (SELECT 1 FROM "+otherRelation+" b WHERE "+x+" = "+y+" AND "+both.of("bool", 1)+")",
+		"NOT EXISTS (SELECT 1 FROM "+otherRelation+" b WHERE "+x+" = "+y+")",
+		x+g.pick(" > ", " <= ", " <> ")+g.pick("ALL", "ANY")+" (SELECT "+y+from+")",
+		"("+x+", "+left.leaf("int")+") IN (SELECT "+y+", "+right.leaf("int")+from+")")
+	for _, class := range []string{"int", "ts", g.pick(someClasses...)} {
+		q.add(item{expr: left.leaf(class), class: class})
+	}
+	switch g.Intn(3) {
+	case 0:
+		q.where = mark
+	case 1:
+		q.where = "(" + mark + ") OR " + left.of("bool", 1)
+	default:
+		q.add(item{expr: "(" + mark + ")", class: "bool"})
+	}
+	return q
+}
+
+// nearest joins each row with the nearest of another relation, or the first two, of which nothing is shown
+// that equals do not share.
+func (g *queryGen) nearest(depth int) *query {
+	q := &query{kind: "subquery", child: g.relation(depth - 1), other: g.relation(depth - 1)}
+	a, b := qualified("a", q.child), qualified("b", q.other)
+	class := g.pick("int", "ts")
+	x, y, ak, bk := columnOf(a, class), columnOf(b, class), columnOf(a, "int"), columnOf(b, "int")
+	if x == "" || y == "" || ak == "" || bk == "" {
+		return q.child
+	}
+	left := &exprGen{g.Rand, a}
+	q.add(item{expr: left.leaf("int"), class: "int"})
+	q.add(item{expr: left.leaf("ts"), class: "ts"})
+	q.add(item{expr: left.leaf(class), class: class})
+	if g.Intn(2) == 0 {
+		q.on = ", LATERAL (SELECT " + y + " AS y FROM " + otherRelation + " b WHERE " + ak + " = " + bk + " ORDER BY " + y + g.pick("", " DESC") + " LIMIT 2) z"
+		q.add(item{expr: "z.y", class: class})
+		return q
+	}
+	// Why not NULL: DuckDB has no one answer for it.
+	q.on = g.pick(" ASOF JOIN ", " ASOF LEFT JOIN ") + "(SELECT * FROM " + otherRelation + " b WHERE " + y + " IS NOT NULL) b ON " + ak + " = " + bk + " AND " + x + g.pick(" >= ", " > ", " <= ", " < ") + y
+	q.where = x + " IS NOT NULL"
+	q.add(item{expr: y, class: class})
+	return q
+}
+
+// columnOf is the first column of a class, "" without one.
+func columnOf(scope []column, class string) string {
+	for _, c := range scope {
+		if c.class == class {
+			return c.name
+		}
+	}
+	return ""
 }
 
 func qualified(alias string, q *query) []column {
