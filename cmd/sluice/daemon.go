@@ -156,5 +156,8 @@ func (o *daemonOptions) howToRead(s server.Status) {
 	if len(s.Tables) > 0 {
 		fmt.Fprintf(w, "  tables: %s\n  look:   %s\n", strings.Join(s.Tables, ", "), o.look(s))
 	}
+	for _, glob := range s.Files {
+		fmt.Fprintf(w, "  files:  %s\n", glob)
+	}
 	fmt.Fprintf(w, "  follow: sluice status %s%s\n", s.Name, o.where())
 }

@@ -24,9 +24,10 @@ func (a *app) dropCommand() *cobra.Command {
 		Use:     "drop NAME",
 		GroupID: "serve",
 		Short:   "Remove one of the daemon's pipelines with all that it made",
-		Long: `Remove a pipeline: its batch at hand is given up, and its log, its state, its rows in schema sluice and the tables
-that it created go. Tables that were there before it stay, with what it wrote. With --keep-tables all tables stay, as
-ordinary tables that no pipeline owns; submitting the same file again then needs adopt = 'true' or other names.
+		Long: `Remove a pipeline: its batch at hand is given up, and its log, its state, its rows in schema sluice, the tables that it
+created and the files that it wrote go. Tables that were there before it stay, with what it wrote. With --keep-tables
+all tables and files stay, as ordinary ones that no pipeline owns; submitting the same file again then needs
+adopt = 'true' or other names.
 
 On a terminal the command asks first, unless --yes is given.`,
 		Args: cobra.ExactArgs(1),
@@ -35,7 +36,7 @@ On a terminal the command asks first, unless --yes is given.`,
 		},
 		ValidArgsFunction: a.pipelineNames(&o.state),
 	}
-	cmd.Flags().BoolVar(&o.keepTables, "keep-tables", false, "leave the tables in the database")
+	cmd.Flags().BoolVar(&o.keepTables, "keep-tables", false, "leave the tables in the database, and the files")
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	o.flags(cmd)
 	return cmd
@@ -62,11 +63,11 @@ func (o *dropOptions) run(ctx context.Context, c *server.Client, name string) er
 	if o.json {
 		return o.writeJSON(d)
 	}
-	what := "its tables are kept"
+	what := "its tables and files are kept"
 	if len(d.Tables) > 0 {
 		what = "with " + strings.Join(d.Tables, ", ")
 	} else if !o.keepTables {
-		what = "it had created no tables"
+		what = "it had created no tables or files"
 	}
 	fmt.Fprintf(o.streams.Out, "%s is dropped, %s\n", name, what)
 	return nil
@@ -77,6 +78,9 @@ func (o *dropOptions) confirm(ctx context.Context, s server.Status) error {
 	what := ""
 	if len(s.Tables) > 0 && !o.keepTables {
 		what = " with the tables it created of " + strings.Join(s.Tables, ", ")
+	}
+	if len(s.Files) > 0 && !o.keepTables {
+		what += " with its files " + strings.Join(s.Files, ", ")
 	}
 	fmt.Fprintf(o.streams.Err, "drop pipeline %s%s? [y/N] ", s.Name, what)
 	answer := make(chan string, 1)

@@ -63,7 +63,7 @@ func (n *launcher) database(ctx context.Context) (*database, error) {
 
 // databaseFor is nil for a pipeline that needs none.
 func (n *launcher) databaseFor(ctx context.Context, l *loaded) (*database, error) {
-	if !l.needsPostgres() {
+	if !l.needsPostgres() && !l.looksUpHere() {
 		return nil, nil
 	}
 	return n.database(ctx)
@@ -115,7 +115,7 @@ func (n *launcher) Check(ctx context.Context, s server.Spec) (server.Description
 		return server.Description{}, err
 	}
 	r := &checkReport{}
-	if err := l.checkSources(ctx, r, db.url); err != nil {
+	if err := l.checkSources(ctx, r, place{db: db}.url()); err != nil {
 		return server.Description{}, err
 	}
 	if db != nil {

@@ -53,7 +53,12 @@ func (o *daemonOptions) printStatus(s server.Status) error {
 		o.field("restarts", fmt.Sprint(s.Restarts))
 	}
 	o.field("plan", s.Plan)
-	o.field("tables", strings.Join(s.Tables, ", "))
+	if len(s.Tables) > 0 || len(s.Files) == 0 {
+		o.field("tables", strings.Join(s.Tables, ", "))
+	}
+	for _, glob := range s.Files {
+		o.field("files", glob)
+	}
 	if len(s.Tables) > 0 {
 		o.field("look", o.look(s))
 	}
