@@ -32,6 +32,8 @@ type block struct {
 	used       int32  // slots handed out
 	live       int32  // rows among them that are live now
 	queued     bool   // in the list of blocks to look at for compaction
+	changed    bool   // has rows that were inserted or changed since the last snapshot began
+	pending    bool   // had such rows when the running snapshot began
 }
 
 const noBlock = ^uint32(0)

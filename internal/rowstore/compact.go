@@ -18,11 +18,18 @@ func (t *Table) thinned(id rowID) {
 	}
 }
 
+// idleMerges is how many merges a commit may do that are not its own share.
+const idleMerges = 16
+
 // compact looks at the blocks that lost rows since it last did. It waits while a snapshot runs.
-func (t *Table) compact() {
+//
+// Why a bound on merges: what gathered during a snapshot is worked off over many batches, so that none of them
+// waits long. A batch's own share is four merges for a block of rows that it changed, more than it can cause.
+func (t *Table) compact(changed int) {
 	if t.snap.active {
 		return
 	}
+	merges := idleMerges + 4*changed/t.blocks.rows
 	left := t.sparse[:0]
 	for _, b := range t.sparse {
 		m := &t.blocks.meta[b]
@@ -34,14 +41,20 @@ func (t *Table) compact() {
 			left = append(left, b) // rows still go there: look again when it is full
 			continue
 		}
+		if merges == 0 && m.live > 0 {
+			left = append(left, b)
+			continue
+		}
 		m.queued = false
 		switch {
 		case m.live == 0:
 			t.blocks.release(b)
 		case t.fits(m.prev, b):
 			t.merge(m.prev, b)
+			merges--
 		case m.next != t.blocks.tail && t.fits(b, m.next):
 			t.merge(b, m.next)
+			merges--
 		}
 	}
 	t.sparse = left
@@ -55,6 +68,7 @@ func (t *Table) fits(a, b uint32) bool {
 func (t *Table) merge(a, b uint32) {
 	to := t.blocks.insertBefore(a, &t.mem)
 	for _, from := range [2]uint32{a, b} {
+		t.blocks.meta[to].changed = t.blocks.meta[to].changed || t.blocks.meta[from].changed
 		t.moveRows(from, to)
 		t.blocks.release(from)
 	}

@@ -21,6 +21,13 @@
 // without touching rows. With a prefix, a second index maps the prefix's hash to the first row of a doubly
 // linked list through the slots (links.go). With an eviction column, a heap orders rows by time (evict.go).
 //
+// # Snapshots
+//
+// A snapshot is an image of the table as it was at a commit boundary, taken in slices while batches go on
+// (snapshot.go). A delta snapshot holds what changed since the one before: two flags in the slot tell rows
+// that were inserted or changed since, a list has the keys of those that are gone (since.go), and its blocks
+// are deltas as a batch's are.
+//
 // # Order
 //
 // A row keeps its place when it is updated; a row that is deleted and inserted again goes to the end.

@@ -36,6 +36,11 @@ const (
 	flagLive  = 1 << iota
 	flagNew   // inserted in this batch
 	flagDirty // existed before this batch, whose undo log has its image
+	flagBorn  // inserted since the last snapshot began
+	flagOther // existed when the last snapshot began, and has changed since
+
+	// flagSince outlives a batch: it is what the next delta snapshot goes by.
+	flagSince = flagBorn | flagOther
 )
 
 const inlineLen = 12

@@ -24,6 +24,9 @@ type run struct {
 	blocks   [][]byte
 	deltas   [][]byte
 	snapping bool
+	// base is what the last complete snapshot held: a delta snapshot is applied to a copy of it.
+	base    []*vector.Chunk
+	isDelta bool
 
 	held []heldChunk
 }
@@ -296,32 +299,54 @@ func (d *run) compare(tab *Table, want []*vector.Chunk) {
 }
 
 // snapshot moves a snapshot on by a step; when it is complete, it and the deltas since must rebuild the
-// table, which then takes the first one's place.
+// table, which then at times takes the first one's place, as a recovery does.
 func (d *run) snapshot() {
+	first := d.tables[0]
 	if !d.snapping {
 		if d.r.IntN(4) == 0 {
-			d.tables[0].SnapshotBegin()
+			if d.isDelta = first.Tracks() && d.r.IntN(4) > 0; d.isDelta {
+				first.SnapshotBeginDelta()
+			} else {
+				first.SnapshotBegin()
+			}
 			d.snapping, d.snapRows, d.blocks, d.deltas = true, slices.Clone(d.model.rows), nil, nil
 		}
 		return
 	}
 	if d.r.IntN(20) == 0 {
-		d.tables[0].SnapshotAbort()
+		first.SnapshotAbort()
 		d.snapping = false
+		if first.Tracks() {
+			d.t.Error("changes since a snapshot that was given up are tracked")
+		}
 		return
 	}
-	block, done := d.tables[0].SnapshotNext(nil, 1+d.r.IntN(12))
+	rows := 1 + d.r.IntN(12)
+	block, done := first.SnapshotNext(nil, rows)
+	if first.snap.visited > rows*visitsPerRow {
+		d.t.Errorf("a slice of %d rows looked at %d slots", rows, first.snap.visited)
+	}
 	if d.blocks = append(d.blocks, block); !done {
 		return
 	}
 	d.snapping = false
 	tab := newTable(d.t, d.r, d.spec)
+	if d.isDelta {
+		tab.upsert(concat(d.model.types, d.base), nil)
+		tab.Commit()
+	}
 	for _, b := range d.blocks {
-		if err := tab.Load(b); err != nil {
+		load := tab.Load
+		if d.isDelta {
+			load = tab.ApplyDelta
+		}
+		if err := load(b); err != nil {
 			d.t.Fatal(err)
 		}
 	}
 	d.compare(tab, d.snapRows)
+	d.base = d.snapRows
+	tab.TrackChanges()
 	for _, b := range d.deltas {
 		for range 1 + d.r.IntN(2) {
 			if err := tab.ApplyDelta(b); err != nil {
@@ -330,7 +355,10 @@ func (d *run) snapshot() {
 		}
 	}
 	d.compare(tab, d.model.rows)
-	checkArena(d.t, d.tables[0])
-	d.tables[0].Close()
-	d.tables[0] = tab
+	old := tab
+	if d.r.IntN(2) == 0 {
+		old, d.tables[0] = first, tab
+	}
+	checkArena(d.t, old)
+	old.Close()
 }

@@ -8,39 +8,68 @@ import (
 	"github.com/sluice-sql/sluice/internal/vector"
 )
 
-// A snapshot block is
+// A block of a full snapshot is
 //
 //	| version 1 | schema hash uint64 | rows, a vector chunk |
 //
-// and the blocks of a snapshot hold its rows in insertion order.
+// and the blocks hold the table's rows in insertion order. A block of a delta snapshot is a delta (delta.go)
+// without an eviction: first blocks of removed keys, then of updated and inserted rows in their order.
 const snapshotVersion = 1
 
-// snapshot is a running image of the table as it was at SnapshotBegin: a cursor moves through the order,
-// and a row ahead of it is copied before its first change. Rows inserted since are behind the end.
+// snapshot is a running image of the table as it was when it began: a cursor moves through the order, and a
+// row ahead of it is copied before its first change. Rows inserted since are behind the end.
 // Invariant: while one runs no slot is reused and no block merged, and replaced texts are held.
 type snapshot struct {
 	active   bool
+	delta    bool
 	cursor   position
 	end      position
-	saved    map[rowID]int // offsets into images
-	images   []uint64      // slots as they were
+	removed  [][]byte      // keys, of a delta
+	saved    map[rowID]int // offsets into images; noImage for a row that a delta leaves out
+	images   []uint64      // slots as they were, flags included
 	imageLen int           // words a slot
 	held     []text
+	// updated and inserted are the rows of one block; a full snapshot's are all in inserted.
+	updated, inserted []slot
+	visited           int // slots and clean blocks that the last SnapshotNext looked at
 }
+
+const (
+	noImage = -1
+	// visitsPerRow bounds how many slots a slice looks at to find a row to write.
+	visitsPerRow = 8
+)
 
 // SnapshotBegin starts an image of the table as it is now, at a commit boundary. It costs nothing by
 // itself. A snapshot that is already running is abandoned.
 func (t *Table) SnapshotBegin() {
-	if len(t.undo.ops) > 0 {
-		invariant("state %q: SnapshotBegin inside a batch", t.spec.Name)
-	}
 	t.SnapshotAbort()
-	t.snap = snapshot{
-		active: true, cursor: t.blocks.start(), end: t.blocks.end(), saved: map[rowID]int{}, imageLen: t.lay.size / 8,
-	}
+	t.beginSnapshot(snapshot{})
 }
 
-// before keeps a row's image if the snapshot has yet to write it.
+// SnapshotBeginDelta is SnapshotBegin for what changed since the last snapshot began, or TrackChanges was
+// called. The table must track changes (Tracks). Its blocks are for ApplyDelta.
+func (t *Table) SnapshotBeginDelta() {
+	if !t.since.on || t.snap.active {
+		invariant("state %q: a delta snapshot of a table that does not track its changes", t.spec.Name)
+	}
+	t.beginSnapshot(snapshot{delta: true, removed: t.since.removed})
+}
+
+func (t *Table) beginSnapshot(s snapshot) {
+	if len(t.undo.ops) > 0 {
+		invariant("state %q: a snapshot begins inside a batch", t.spec.Name)
+	}
+	for id := range t.blocks.meta {
+		m := &t.blocks.meta[id]
+		m.pending, m.changed = m.changed, false
+	}
+	s.active, s.cursor, s.end = true, t.blocks.start(), t.blocks.end()
+	s.saved, s.imageLen = map[rowID]int{}, t.lay.size/8
+	t.snap, t.since = s, since{on: true}
+}
+
+// before keeps a row's image if the snapshot has yet to write it. The row's flags count from this snapshot on.
 func (s *snapshot) before(t *Table, id rowID) {
 	if !s.active {
 		return
@@ -49,45 +78,104 @@ func (s *snapshot) before(t *Table, id rowID) {
 	if _, kept := s.saved[id]; kept || at.before(s.cursor) || !at.before(s.end) {
 		return
 	}
+	p := t.blocks.at(id)
+	flag := t.lay.flag(p)
+	if s.delta && *flag&flagSince == 0 {
+		s.saved[id] = noImage
+		return
+	}
 	s.saved[id] = len(s.images)
-	s.images = append(s.images, unsafe.Slice((*uint64)(t.blocks.at(id)), s.imageLen)...)
+	s.images = append(s.images, unsafe.Slice((*uint64)(p), s.imageLen)...)
+	*flag &^= flagSince
 }
 
 // SnapshotNext appends the next block of at most maxRows rows to dst; done says that it was the last,
-// and ends the snapshot. Nothing is appended if no rows are left.
+// and ends the snapshot. A block may be empty before that: a call looks at a bounded number of slots, so that
+// a delta with few rows in a large table does not hold batches up.
 func (t *Table) SnapshotNext(dst []byte, maxRows int) (out []byte, done bool) {
 	s := &t.snap
 	if !s.active {
 		return dst, true
 	}
-	ptrs := make([]slot, 0, min(max(1, maxRows), t.keys.n+len(s.saved)))
-	s.cursor = t.blocks.walk(s.cursor, func(id rowID, p slot) bool {
-		if len(ptrs) == max(1, maxRows) || !t.blocks.position(id).before(s.end) {
-			return false
+	if len(s.removed) > 0 {
+		dst, s.removed = t.appendSince(dst, s.removed[0], nil, nil), s.removed[1:]
+	} else {
+		t.collect(max(1, maxRows))
+		switch {
+		case len(s.updated)+len(s.inserted) == 0:
+		case s.delta:
+			dst = t.appendSince(dst, nil, s.updated, s.inserted)
+		default:
+			dst = vector.AppendChunk(t.appendHeader(dst, snapshotVersion), t.gather(&t.keyBuf, s.inserted, len(t.lay.cols)))
 		}
-		if image, ok := s.saved[id]; ok {
-			ptrs = append(ptrs, unsafe.Pointer(&s.images[image]))
-		} else if t.lay.live(p) {
-			ptrs = append(ptrs, p)
-		}
-		return true
-	})
-	if len(ptrs) > 0 {
-		dst = t.appendHeader(dst, snapshotVersion)
-		dst = vector.AppendChunk(dst, t.gather(&t.keyBuf, ptrs, len(t.lay.cols)))
 	}
-	if done = !s.cursor.before(s.end); done {
-		t.SnapshotAbort()
+	if done = len(s.removed) == 0 && !s.cursor.before(s.end); done {
+		t.endSnapshot()
 	}
 	return dst, done
 }
 
-// SnapshotAbort ends a running snapshot early; without one it does nothing.
-func (t *Table) SnapshotAbort() {
-	if t.snap.active {
-		t.releaseTexts(t.snap.held)
+// collect moves the cursor on until it has found that many rows, or has looked at its share of slots.
+func (t *Table) collect(maxRows int) {
+	s := &t.snap
+	s.updated, s.inserted, s.visited = s.updated[:0], s.inserted[:0], 0
+	limit := maxRows * visitsPerRow
+	for s.visited < limit && len(s.updated)+len(s.inserted) < maxRows && s.cursor.before(s.end) {
+		b := s.cursor.block
+		m := &t.blocks.meta[b]
+		s.visited++
+		if to := t.endIn(b); s.cursor.slot >= to || s.delta && !m.pending {
+			if s.cursor = s.end; m.next != noBlock && m.ord < s.end.ord {
+				s.cursor = position{m.next, 0, t.blocks.meta[m.next].ord}
+			}
+			continue
+		}
+		if id := b<<t.blocks.shift | uint32(s.cursor.slot); id != 0 {
+			t.visit(id)
+		}
+		s.cursor.slot++
 	}
+}
+
+// endIn returns the slot at which the snapshot's part of a block ends.
+func (t *Table) endIn(b uint32) int32 {
+	if b == t.snap.end.block {
+		return t.snap.end.slot
+	}
+	return t.blocks.meta[b].used
+}
+
+// visit takes a row into the block if the snapshot has it.
+func (t *Table) visit(id rowID) {
+	s, p := &t.snap, t.blocks.at(id)
+	image, saved := s.saved[id]
+	switch {
+	case saved && image == noImage:
+		return
+	case saved:
+		p = unsafe.Pointer(&s.images[image])
+	case !t.lay.live(p), s.delta && *t.lay.flag(p)&flagSince == 0:
+		return
+	}
+	if flag := t.lay.flag(p); s.delta && *flag&flagBorn == 0 {
+		s.updated = append(s.updated, p)
+	} else {
+		s.inserted = append(s.inserted, p)
+	}
+	*t.lay.flag(p) &^= flagSince
+}
+
+// endSnapshot lets go of what a snapshot held.
+func (t *Table) endSnapshot() {
+	t.releaseTexts(t.snap.held)
 	t.snap = snapshot{}
+}
+
+// SnapshotAbort gives a snapshot up, also one that is complete and was not made durable: the next one must be
+// full. Before the first it does nothing.
+func (t *Table) SnapshotAbort() {
+	t.endSnapshot()
+	t.since = since{}
 }
 
 // Load adds a block of a snapshot to a table that has seen no batch yet. Blocks must be loaded in the

@@ -66,8 +66,9 @@ type Table struct {
 	order  timeOrder
 	sparse []uint32 // blocks that lost rows since the last compaction
 
-	undo undoLog
-	snap snapshot
+	undo  undoLog
+	snap  snapshot
+	since since
 	// change caches what Delta and DeltaDigest have gathered, until the next change.
 	change *change
 

@@ -48,8 +48,10 @@ func (u *undoLog) reset() {
 
 // Commit makes the batch's changes final and frees what they replaced.
 func (t *Table) Commit() {
+	t.track()
+	changed := len(t.undo.ops)
 	for _, op := range t.undo.ops {
-		*t.lay.flag(t.blocks.at(op.id)) &= flagLive
+		*t.lay.flag(t.blocks.at(op.id)) &= flagLive | flagSince
 		if op.kind == opDelete || op.kind == opEvict {
 			t.thinned(op.id)
 		}
@@ -63,7 +65,7 @@ func (t *Table) Commit() {
 	t.undo.reset()
 	t.change = nil
 	t.trim()
-	t.compact()
+	t.compact(changed)
 	t.order.tidy(t)
 }
 
