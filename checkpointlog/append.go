@@ -62,8 +62,10 @@ func (l *Log) Prepare(p Prepared) (CommitPermit, error) {
 	if err != nil {
 		return CommitPermit{}, err
 	}
+	start := time.Now()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
+	l.waited(time.Since(start))
 	if err := l.appendPrepared(&p, tables); err != nil {
 		return CommitPermit{}, err
 	}

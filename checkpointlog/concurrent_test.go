@@ -122,7 +122,7 @@ func BenchmarkSnapshot(b *testing.B) {
 		for b.Loop() {
 			l, rec, err := Open(dir, testHeader, Options{FS: fsys})
 			must(b, err)
-			must(b, rec.EachSnapshotBlock(func(string, []byte) error { return nil }))
+			must(b, rec.EachSnapshotBlock(SnapshotLoader{Full: func(string, []byte) error { return nil }}))
 			must(b, l.Close())
 		}
 	})

@@ -17,7 +17,7 @@
 // ErrPoisoned, and the engine has to open it anew.
 //
 // Files, from the outside in: log.go (Open, Close), append.go (Plan, Prepare, Commit, Sync), rotate.go,
-// snapshot_writer.go, retention.go; recovery.go, sweep.go, scan.go and torn.go (what Open does), recovered.go (what it
+// snapshot_writer.go, chain.go, retention.go; recovery.go, sweep.go, scan.go and torn.go (what Open does), recovered.go (what it
 // returns), resolve.go; frame.go, body.go, header.go, manifest.go (bytes); read.go, verify.go (readers
 // without an engine).
 package checkpointlog

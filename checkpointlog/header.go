@@ -14,7 +14,7 @@ import (
 )
 
 // FormatVersion is what this program writes. It reads every version from 1 to this.
-const FormatVersion = 1
+const FormatVersion = 2
 
 // Header says whose log it is and who wrote it.
 type Header struct {
@@ -64,8 +64,12 @@ type segmentHead struct {
 // snapshotHead is the JSON head of a snapshot.
 type snapshotHead struct {
 	Header
-	Batch      int64                      `json:"batch"`
-	Epoch      int64                      `json:"epoch"`
+	Batch int64 `json:"batch"`
+	Epoch int64 `json:"epoch"`
+	// Base and BaseChain are the batch and the last checksum of the snapshot that a delta snapshot is
+	// relative to; 0 for a full one.
+	Base       int64                      `json:"base,omitempty"`
+	BaseChain  uint32                     `json:"base_chain,omitempty"`
 	Salt       string                     `json:"salt"`
 	CreatedAt  time.Time                  `json:"created_at"`
 	Watermarks map[string]int64           `json:"watermarks,omitempty"`

@@ -24,16 +24,16 @@ func History(dir string, fsys vfs.FS, batch int64) (*Recovered, error) {
 	if err != nil {
 		return nil, err
 	}
-	var usable []snapshotRef // best first
-	for _, s := range m.Snapshots {
+	var usable []int // best first
+	for i, s := range m.Snapshots {
 		switch {
 		case batch > 0 && s.Batch < batch:
-			usable = slices.Insert(usable, 0, s)
+			usable = slices.Insert(usable, 0, i)
 		case batch <= 0 && base > 0 && s.Batch >= base:
-			usable = append(usable, s)
+			usable = append(usable, i)
 		}
 	}
-	if err := rec.readFirst(usable); err != nil {
+	if err := rec.readFirst(m, usable); err != nil {
 		return nil, err
 	}
 	if base > 0 && (rec.Snapshot == nil || rec.Snapshot.Batch < base) {
@@ -68,9 +68,9 @@ func (r *Recovered) base(m *manifest) (_ int64, err error) {
 }
 
 // readFirst reads the first undamaged snapshot of several.
-func (r *Recovered) readFirst(refs []snapshotRef) error {
-	for _, ref := range refs {
-		info, err := readSnapshot(r.fs, r.dir, ref, nil)
+func (r *Recovered) readFirst(m *manifest, usable []int) error {
+	for _, i := range usable {
+		info, _, err := readChain(r.fs, r.dir, m.Snapshots[m.chainStart(i):i+1], nil)
 		var bad *CorruptError
 		switch {
 		case errors.As(err, &bad):

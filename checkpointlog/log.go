@@ -18,16 +18,18 @@ type Options struct {
 	FS vfs.FS
 	// SegmentBytes is the size from which a segment is sealed and the next one begun. Defaults to 64 MiB.
 	SegmentBytes int64
-	// KeepSnapshots is how many snapshots retention keeps; the log since the oldest of them stays too.
-	// Defaults to 2.
+	// KeepSnapshots is how many full snapshots retention keeps, with the delta snapshots on them; the log since
+	// the oldest of these chains stays too. Defaults to 2.
 	KeepSnapshots int
+	// KeepSnapshotsFor is an age up to which more of them are kept. Defaults to 0.
+	KeepSnapshotsFor time.Duration
 	// MaxDeltaBytes bounds the state change of one batch, uncompressed. Defaults to 1 GiB.
 	MaxDeltaBytes int64
 }
 
 func (o Options) withDefaults() (Options, error) {
 	var errs []error
-	for name, n := range map[string]int64{"SegmentBytes": o.SegmentBytes, "KeepSnapshots": int64(o.KeepSnapshots), "MaxDeltaBytes": o.MaxDeltaBytes} {
+	for name, n := range map[string]int64{"SegmentBytes": o.SegmentBytes, "KeepSnapshots": int64(o.KeepSnapshots), "KeepSnapshotsFor": int64(o.KeepSnapshotsFor), "MaxDeltaBytes": o.MaxDeltaBytes} {
 		if n < 0 {
 			errs = append(errs, fmt.Errorf("checkpoint log option %s is negative: %d", name, n))
 		}
@@ -88,6 +90,8 @@ type Stats struct {
 	AppendedBytes               int64
 	Syncs                       int64
 	SyncFor                     time.Duration // total
+	// PrepareWait is the longest that a Prepare waited for another use of the disk: the publication of a snapshot.
+	PrepareWait time.Duration
 	// DeleteFailures counts dead files that retention could not delete; the next Open tries again.
 	DeleteFailures int64
 }
@@ -176,6 +180,12 @@ func (l *Log) fail(doing string, err error) error {
 		l.poison = err
 	}
 	return err
+}
+
+func (l *Log) waited(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.PrepareWait = max(l.stats.PrepareWait, d)
 }
 
 // Stats returns counters; it may be called at any time.

@@ -88,8 +88,19 @@ func blocksOf(batch int64) map[string][]byte {
 }
 
 func takeSnapshot(l *Log, batch, epoch int64) error {
+	return writeSnapshot(l, batch, SnapshotMeta{Epoch: epoch})
+}
+
+// takeDelta takes a delta snapshot on the newest. Others on which it stands are taken in as far as gathered says.
+func takeDelta(l *Log, batch, epoch, gathered int64) error {
+	return writeSnapshot(l, batch, SnapshotMeta{Epoch: epoch, Base: l.Stats().SnapshotBatch, GatheredBytes: gathered})
+}
+
+// writeSnapshot writes the state after the batch, and in table "path" which way a restore has to go.
+func writeSnapshot(l *Log, batch int64, meta SnapshotMeta) error {
 	offsets, _ := json.Marshal(map[string]int64{"f": batch * 10})
-	w, err := l.BeginSnapshot(batch, SnapshotMeta{Epoch: epoch, Watermarks: map[string]int64{"bid": batch}, Offsets: map[string]json.RawMessage{"bid": offsets}})
+	meta.Watermarks, meta.Offsets = map[string]int64{"bid": batch}, map[string]json.RawMessage{"bid": offsets}
+	w, err := l.BeginSnapshot(batch, meta)
 	if err != nil {
 		return err
 	}
@@ -99,7 +110,40 @@ func takeSnapshot(l *Log, batch, epoch int64) error {
 			return err
 		}
 	}
+	if err := w.Block("path", fmt.Appendf(nil, "%d>%d ", meta.Base, batch)); err != nil {
+		return err
+	}
 	return w.Publish()
+}
+
+// readState restores a snapshot. The path must lead from nothing to its batch.
+func readState(rec *Recovered) (map[string][]byte, error) {
+	got := make(map[string][]byte)
+	var at int64
+	step := func(table string, block []byte, isFull bool) error {
+		if table != "path" {
+			got[table] = append([]byte(nil), block...)
+			return nil
+		}
+		var from, to int64
+		if _, err := fmt.Sscanf(string(block), "%d>%d ", &from, &to); err != nil {
+			return err
+		}
+		if from != at || isFull != (from == 0) {
+			return fmt.Errorf("a step from %d to %d at %d, full: %v", from, to, at, isFull)
+		}
+		at = to
+		return nil
+	}
+	err := rec.EachSnapshotBlock(SnapshotLoader{
+		Full:  func(table string, block []byte) error { return step(table, block, true) },
+		Delta: func(table string, block []byte) error { return step(table, block, false) },
+	})
+	// A snapshot written before there were paths has none.
+	if err == nil && at != rec.Snapshot.Batch && (at != 0 || rec.Snapshot.FormatVersion > 1) {
+		err = fmt.Errorf("the snapshot of batch %d restores batch %d", rec.Snapshot.Batch, at)
+	}
+	return got, err
 }
 
 // same describes the difference; DeepEqual comes first because the sweeps compare millions of times.
@@ -118,11 +162,7 @@ func checkRecovered(rec *Recovered, last int64) error {
 	var first int64 = 1
 	if rec.Snapshot != nil {
 		first = rec.Snapshot.Batch + 1
-		got := make(map[string][]byte)
-		err := rec.EachSnapshotBlock(func(table string, block []byte) error {
-			got[table] = append([]byte(nil), block...)
-			return nil
-		})
+		got, err := readState(rec)
 		if err != nil {
 			return err
 		}
@@ -510,7 +550,7 @@ func workload(l *Log, from, epoch int64) (done progress, err error) {
 		}
 		done.committed = b
 		if b%4 == 0 {
-			if err := takeSnapshot(l, b, epoch); err != nil {
+			if err := workloadSnapshot(l, b, epoch); err != nil {
 				return done, err
 			}
 			done.snapshot = b
@@ -522,6 +562,17 @@ func workload(l *Log, from, epoch int64) (done progress, err error) {
 		}
 	}
 	return done, nil
+}
+
+// workloadSnapshot takes a full snapshot, deltas on it, and one that takes the one before in.
+func workloadSnapshot(l *Log, batch, epoch int64) error {
+	switch {
+	case batch%20 == 0 || l.Stats().SnapshotBatch == 0:
+		return takeSnapshot(l, batch, epoch)
+	case batch == 12:
+		return takeDelta(l, batch, epoch, 1<<20)
+	}
+	return takeDelta(l, batch, epoch, 0)
 }
 
 func readAll(t testing.TB, fsys vfs.FS, path string) []byte {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sluice-sql/sluice/internal/failpoint"
 	"github.com/sluice-sql/sluice/internal/vfs"
@@ -50,10 +51,23 @@ type segmentRef struct {
 	MaxBatch int64  `json:"max_batch,omitempty"` // highest batch that any of its records is about
 }
 
+// snapshotRef is a live snapshot. A full one and the delta snapshots that follow it are a chain.
 type snapshotRef struct {
 	Batch int64  `json:"batch"`
 	Bytes int64  `json:"bytes"`
 	Chain uint32 `json:"chain"` // CRC of the last frame, the footer
+	// Base is the batch of the snapshot that this one is relative to, which stands right before it; 0 if it
+	// is a full one.
+	Base int64     `json:"base,omitempty"`
+	At   time.Time `json:"at,omitzero"` // when it was published
+}
+
+// chainStart returns where the chain of snapshot i begins.
+func (m *manifest) chainStart(i int) int {
+	for i > 0 && m.Snapshots[i].Base > 0 {
+		i--
+	}
+	return i
 }
 
 func (m manifest) clone() manifest {
@@ -122,6 +136,11 @@ func decodeManifest(b []byte) (*manifest, error) {
 	for i, s := range m.Segments {
 		if s.Seq != m.Segments[0].Seq+uint64(i) || s.Seq == 0 {
 			return nil, fmt.Errorf("segment %d does not follow the one before", s.Seq)
+		}
+	}
+	for i, s := range m.Snapshots {
+		if s.Base != 0 && (i == 0 || s.Base != m.Snapshots[i-1].Batch) {
+			return nil, fmt.Errorf("the snapshot of batch %d is relative to that of batch %d, which does not stand before it", s.Batch, s.Base)
 		}
 	}
 	return m, nil

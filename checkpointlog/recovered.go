@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"time"
 
 	"github.com/sluice-sql/sluice/internal/vfs"
 )
@@ -34,6 +35,8 @@ type Recovered struct {
 	// BadSnapshots are those found damaged; they were set aside (*.bad) and an older one or the log
 	// itself takes their place.
 	BadSnapshots []*CorruptError
+	// DeltaBytes is what the state changes after Snapshot take in the log, which a restart has to read.
+	DeltaBytes int64
 
 	fs       vfs.FS
 	dir      string
@@ -56,10 +59,15 @@ type SnapshotInfo struct {
 	Watermarks map[string]int64
 	Offsets    map[string]json.RawMessage
 	Path       string
-	Bytes      int64
+	Bytes      int64 // of its own file
 	Tables     []TableInfo
-	ref        snapshotRef
-	prepared   *Prepared
+	CreatedAt  time.Time
+	// Base is the batch of the snapshot that a delta snapshot is relative to, 0 for a full one.
+	Base      int64
+	ref       snapshotRef
+	baseChain uint32
+	chain     []snapshotRef // from the full one to this
+	prepared  *Prepared
 }
 
 // Facts are the log's part of Resolve's input.

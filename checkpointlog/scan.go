@@ -136,6 +136,11 @@ func (s *scan) prepared(r *segmentReader, rec *record, snap int64) error {
 	if plan == nil && p.Batch > snap {
 		return corrupt(r.path, rec.off, "batch %d is prepared but not planned", p.Batch)
 	}
+	if p.Batch > snap {
+		for _, d := range rec.prepared.Deltas {
+			s.rec.DeltaBytes += d.Stored
+		}
+	}
 	s.rec.LastPrepared, s.rec.PreparedPlan = &p, plan
 	delete(s.plans, p.Batch)
 	return nil

@@ -31,8 +31,8 @@ func readSnapshot(fsys vfs.FS, dir string, ref snapshotRef, fn func(*block) erro
 		return nil, fmt.Errorf("reading snapshot: %w", err)
 	case size != ref.Bytes:
 		return nil, corrupt(path, min(size, ref.Bytes), "the snapshot has %d bytes, the manifest says %d", size, ref.Bytes)
-	case head.Batch != ref.Batch || head.Prepared == nil || head.Prepared.Batch != ref.Batch:
-		return nil, corrupt(path, 0, "it is the snapshot of batch %d, the manifest says %d", head.Batch, ref.Batch)
+	case head.Batch != ref.Batch || head.Base != ref.Base || head.Prepared == nil || head.Prepared.Batch != ref.Batch:
+		return nil, corrupt(path, 0, "it is the snapshot of batch %d on %d, the manifest says %d on %d", head.Batch, head.Base, ref.Batch, ref.Base)
 	}
 	head.FormatVersion = h.version
 	r := newFrameReader(f, h, size)
@@ -45,7 +45,7 @@ func readSnapshot(fsys vfs.FS, dir string, ref snapshotRef, fn func(*block) erro
 	}
 	return &SnapshotInfo{
 		Header: head.Header, Batch: head.Batch, Epoch: head.Epoch, Watermarks: head.Watermarks, Offsets: head.Offsets,
-		Path: path, Bytes: size, Tables: tables, ref: ref, prepared: head.Prepared,
+		Path: path, Bytes: size, Tables: tables, Base: head.Base, CreatedAt: head.CreatedAt, ref: ref, baseChain: head.BaseChain, prepared: head.Prepared,
 	}, nil
 }
 
@@ -105,29 +105,6 @@ func readBlocks(r *frameReader, path string, batch int64, fn func(*block) error)
 	return tables, nil
 }
 
-// pickSnapshot finds the newest snapshot that reads without a flaw.
-//
-// Why read it all now, and again when state is restored: damage found half-way through a restore is too
-// late to choose another one, and checksums cost little beside decoding.
-func (s *scan) pickSnapshot() error {
-	for i := len(s.manifest.Snapshots) - 1; i >= 0; i-- {
-		ref := s.manifest.Snapshots[i]
-		info, err := readSnapshot(s.fs, s.dir, ref, nil)
-		var bad *CorruptError
-		switch {
-		case err == nil:
-			s.rec.Snapshot = info
-			return nil
-		case errors.As(err, &bad):
-			s.rec.BadSnapshots = append(s.rec.BadSnapshots, bad)
-			s.bad = append(s.bad, ref)
-		default:
-			return err
-		}
-	}
-	return nil
-}
-
 // setBadSnapshotsAside takes damaged snapshots out of the manifest and renames their files. It runs only
 // when the rest of the log was found to suffice without them.
 //
@@ -138,7 +115,7 @@ func (s *scan) setBadSnapshotsAside() error {
 	}
 	isBad := func(ref snapshotRef) bool { return slices.Contains(s.bad, ref) }
 	s.manifest.Snapshots = slices.DeleteFunc(s.manifest.Snapshots, isBad)
-	for _, ref := range s.bad {
+	for _, ref := range s.bad { // those that are relative to a damaged one, too: they are of no use without it
 		path := filepath.Join(s.dir, snapshotName(ref.Batch))
 		f, err := s.fs.Open(path)
 		if err != nil {
@@ -149,24 +126,4 @@ func (s *scan) setBadSnapshotsAside() error {
 		}
 	}
 	return writeManifest(s.fs, s.dir, s.manifest)
-}
-
-// EachSnapshotBlock calls fn for every block of the snapshot, in the order written. The block is valid
-// during the call only. An error means that the state read so far must be thrown away.
-func (r *Recovered) EachSnapshotBlock(fn func(table string, block []byte) error) error {
-	if r.Snapshot == nil {
-		return nil
-	}
-	var raw []byte
-	_, err := readSnapshot(r.fs, r.dir, r.Snapshot.ref, func(b *block) error {
-		var err error
-		if raw, err = b.appendRaw(raw[:0]); err != nil {
-			return corrupt(r.Snapshot.Path, -1, "%v", err)
-		}
-		return fn(b.name, raw)
-	})
-	if err != nil {
-		return fmt.Errorf("reading snapshot of batch %d: %w", r.Snapshot.Batch, err)
-	}
-	return nil
 }

@@ -26,6 +26,11 @@ type SnapshotMeta struct {
 	Epoch      int64
 	Watermarks map[string]int64           // after the batch
 	Offsets    map[string]json.RawMessage // per source, after the batch
+	// Base is the batch of the newest snapshot if the blocks are what changed since, 0 if they are everything.
+	Base int64
+	// GatheredBytes is how much log has gathered since the base began. Small delta snapshots before a larger
+	// one are taken into it.
+	GatheredBytes int64
 }
 
 // TableInfo counts what a snapshot holds of one state table.
@@ -53,8 +58,12 @@ type SnapshotWriter struct {
 	tables []TableInfo
 	index  map[string]int
 	blocks int64
-	done   bool
-	err    error
+	base   int64
+	// absorb are the delta snapshots whose blocks come first in this one and which it replaces.
+	absorb   []snapshotRef
+	absorbed bool
+	done     bool
+	err      error
 }
 
 // syncEveryBytes spreads a snapshot's syncs.
@@ -78,16 +87,27 @@ func (l *Log) BeginSnapshot(batch int64, meta SnapshotMeta) (*SnapshotWriter, er
 	case prepared == nil:
 		return nil, fmt.Errorf("beginning snapshot of batch %d while the last prepared is %d: %w", batch, l.seq.Prepared, ErrSequence)
 	}
-	for _, s := range l.manifest.Snapshots {
-		if s.Batch >= batch {
-			return nil, fmt.Errorf("beginning snapshot of batch %d while there is one of batch %d: %w", batch, s.Batch, ErrSequence)
-		}
+	var newest snapshotRef
+	if n := len(l.manifest.Snapshots); n > 0 {
+		newest = l.manifest.Snapshots[n-1]
+	}
+	switch {
+	case newest.Batch >= batch:
+		return nil, fmt.Errorf("beginning snapshot of batch %d while there is one of batch %d: %w", batch, newest.Batch, ErrSequence)
+	case meta.Base != 0 && meta.Base != newest.Batch:
+		return nil, fmt.Errorf("beginning snapshot of what changed since batch %d while the newest is of batch %d: %w", meta.Base, newest.Batch, ErrSequence)
 	}
 	s := &SnapshotWriter{log: l, batch: batch, index: make(map[string]int)}
+	var baseChain uint32
+	if meta.Base != 0 {
+		s.absorb = l.manifest.absorbable(meta.GatheredBytes)
+		base := l.manifest.Snapshots[len(l.manifest.Snapshots)-1-len(s.absorb)]
+		s.base, baseChain = base.Batch, base.Chain
+	}
 	s.path = filepath.Join(l.dir, snapshotName(batch))
 	s.temp = s.path + tempSuffix
 	head := snapshotHead{
-		Header: l.head, Batch: batch, Epoch: meta.Epoch, Salt: newSalt(), CreatedAt: time.Now().UTC(),
+		Header: l.head, Batch: batch, Base: s.base, BaseChain: baseChain, Epoch: meta.Epoch, Salt: newSalt(), CreatedAt: time.Now().UTC(),
 		Watermarks: maps.Clone(meta.Watermarks), Offsets: maps.Clone(meta.Offsets), Prepared: prepared,
 	}
 	if err := s.create(&head); err != nil {
@@ -120,12 +140,16 @@ func (s *SnapshotWriter) Batch() int64 { return s.batch }
 // Block appends one block of a table's encoded state, at most MaxBlockBytes. Blocks come back in the
 // order written, each as it was given.
 func (s *SnapshotWriter) Block(table string, b []byte) error {
-	if err := s.usable(); err != nil {
+	if err := s.begin(); err != nil {
 		return err
 	}
 	if len(b) > MaxBlockBytes || len(table) > maxNameBytes {
 		return s.fail(fmt.Errorf("block of %d bytes is over the limit of %d", len(b), MaxBlockBytes))
 	}
+	return s.block(table, b)
+}
+
+func (s *SnapshotWriter) block(table string, b []byte) error {
 	if err := fpSnapshotBlock.Hit(); err != nil {
 		return s.fail(err)
 	}
@@ -150,6 +174,27 @@ func (s *SnapshotWriter) Block(table string, b []byte) error {
 	return nil
 }
 
+// begin takes in the delta snapshots that this one replaces, which it does before anything else is written.
+func (s *SnapshotWriter) begin() error {
+	if err := s.usable(); err != nil || s.absorbed {
+		return err
+	}
+	s.absorbed = true
+	var raw []byte
+	for _, ref := range s.absorb {
+		_, err := readSnapshot(s.log.fs, s.log.dir, ref, func(b *block) (err error) {
+			if raw, err = b.appendRaw(raw[:0]); err != nil {
+				return err
+			}
+			return s.block(b.name, raw)
+		})
+		if err != nil {
+			return s.fail(err)
+		}
+	}
+	return nil
+}
+
 func (s *SnapshotWriter) usable() error {
 	switch {
 	case s.err != nil:
@@ -169,7 +214,7 @@ func (s *SnapshotWriter) fail(err error) error {
 // Publish completes the snapshot and makes it the newest. Its batch must be recorded as committed; ask
 // again later when that is the error (ErrSequence). Retention then deletes what no kept snapshot needs.
 func (s *SnapshotWriter) Publish() error {
-	if err := s.usable(); err != nil {
+	if err := s.begin(); err != nil {
 		return err
 	}
 	s.log.mu.Lock()
@@ -186,7 +231,7 @@ func (s *SnapshotWriter) Publish() error {
 	if err != nil {
 		return s.fail(err)
 	}
-	dead, err := s.log.addSnapshot(ref)
+	dead, err := s.log.addSnapshot(ref, s.absorb)
 	if err != nil {
 		return s.fail(err)
 	}
@@ -235,7 +280,7 @@ func (s *SnapshotWriter) complete() (snapshotRef, error) {
 	if err := s.log.fs.SyncDir(s.log.dir); err != nil {
 		return snapshotRef{}, err
 	}
-	return snapshotRef{Batch: s.batch, Bytes: s.w.size, Chain: s.w.prev}, nil
+	return snapshotRef{Batch: s.batch, Bytes: s.w.size, Chain: s.w.prev, Base: s.base, At: time.Now().UTC()}, nil
 }
 
 // Abort gives the snapshot up and deletes its file. After Publish it does nothing, so it can be deferred.

@@ -337,13 +337,18 @@ func (x *Executor) ApplyDelta(delta map[string][]byte) error {
 	return nil
 }
 
-// LoadBlock restores a snapshot's block.
-func (x *Executor) LoadBlock(name string, b []byte) error {
-	t, ok := x.states[name]
-	if !ok {
-		return fmt.Errorf("the snapshot holds state %s, which the plan does not have", name)
+// SnapshotLoader restores a snapshot.
+func (x *Executor) SnapshotLoader() checkpointlog.SnapshotLoader {
+	into := func(load func(*rowstore.Table, []byte) error) func(string, []byte) error {
+		return func(name string, b []byte) error {
+			t, ok := x.states[name]
+			if !ok {
+				return fmt.Errorf("the snapshot holds state %s, which the plan does not have", name)
+			}
+			return load(t, b)
+		}
 	}
-	return t.Load(b)
+	return checkpointlog.SnapshotLoader{Full: into((*rowstore.Table).Load), Delta: into((*rowstore.Table).ApplyDelta)}
 }
 
 // seal counts and digests a finished delta.

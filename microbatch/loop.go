@@ -14,7 +14,7 @@ import (
 // called or a bounded input is at its end; any error leaves the log and the ledger such that Open goes on
 // from there.
 func (p *Pipeline) Run(ctx context.Context) error {
-	defer p.abandonSnapshot()
+	defer p.snapshot.abandon(p)
 	defer p.ahead.drop()
 	for {
 		b, err := p.plan(ctx) // 1  choose offset ranges; fix the batch's time and watermark
@@ -48,7 +48,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			}
 			return p.done(ctx, b) // 6  the sources may acknowledge
 		})
-		if err := p.advanceSnapshot(); err != nil {
+		if err := p.snapshot.advance(p); err != nil {
 			return p.drain(err)
 		}
 	}
@@ -103,7 +103,7 @@ func (p *Pipeline) idle() error {
 	if err := p.finish.wait(); err != nil {
 		return err
 	}
-	return p.advanceSnapshot()
+	return p.snapshot.advance(p)
 }
 
 func (p *Pipeline) stopping() bool {

@@ -32,7 +32,8 @@ func Open(ctx context.Context, cfg Config) (_ *Pipeline, err error) {
 		return nil, err
 	}
 	header := checkpointlog.Header{Pipeline: cfg.Name, DuckDB: cfg.DuckDBVersion, Plan: p.program.Fingerprint}
-	log, rec, err := checkpointlog.Open(cfg.LogDir, header, checkpointlog.Options{KeepSnapshots: cfg.KeepSnapshots, SegmentBytes: cfg.LogSegmentBytes})
+	log, rec, err := checkpointlog.Open(cfg.LogDir, header, checkpointlog.Options{
+		KeepSnapshots: cfg.KeepSnapshots, KeepSnapshotsFor: cfg.KeepSnapshotsFor, SegmentBytes: cfg.LogSegmentBytes})
 	if err != nil {
 		return nil, fmt.Errorf("open the checkpoint log: %w", err)
 	}
@@ -175,9 +176,10 @@ func (s *BoundSink) digests(all []checkpointlog.OutputDigest) []checkpointlog.Ou
 
 // restore rebuilds the state after a batch: the snapshot, then the deltas up to that batch.
 func (p *Pipeline) restore(rec *checkpointlog.Recovered, upTo int64) error {
-	if err := rec.EachSnapshotBlock(p.exec.LoadBlock); err != nil {
+	if err := rec.EachSnapshotBlock(p.exec.SnapshotLoader()); err != nil {
 		return fmt.Errorf("restore the snapshot: %w", err)
 	}
+	p.snapshot.restored(p, rec)
 	return rec.EachPrepared(func(b *checkpointlog.Prepared) error {
 		if b.Batch > upTo {
 			return checkpointlog.ErrStop

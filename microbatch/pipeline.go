@@ -45,8 +45,13 @@ type Config struct {
 	TempDir     string
 	// SnapshotLogBytes is how much log may gather before a snapshot is taken. Defaults to 64 MiB.
 	SnapshotLogBytes int64
-	// KeepSnapshots is how many snapshots retention keeps. Defaults to 2.
+	// SnapshotInterval is the time after which a snapshot is taken if a batch has happened since the last one.
+	// Defaults to 1 minute.
+	SnapshotInterval time.Duration
+	// KeepSnapshots is how many full snapshots retention keeps, with the deltas on them. Defaults to 2.
 	KeepSnapshots int
+	// KeepSnapshotsFor is an age up to which more are kept. Defaults to none.
+	KeepSnapshotsFor time.Duration
 	// LogSegmentBytes is the size of a log segment. Defaults to the log's own default.
 	LogSegmentBytes int64
 	// UntilEnd ends Run when every source is bounded and read to its end.
@@ -73,6 +78,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.SnapshotLogBytes == 0 {
 		c.SnapshotLogBytes = 64 << 20
+	}
+	if c.SnapshotInterval == 0 {
+		c.SnapshotInterval = time.Minute
 	}
 	if c.KeepSnapshots == 0 {
 		c.KeepSnapshots = 2

@@ -32,6 +32,10 @@ type Progress struct {
 	StateBytes int64         `json:"state_bytes"`
 	// RowsWaiting are a part of StateRows: rows of views that wait for their window to close.
 	RowsWaiting int64 `json:"rows_waiting"`
+	// SnapshotBatch is the batch of the newest snapshot of this run, SnapshotWait the longest that a batch had
+	// to wait for work on a snapshot.
+	SnapshotBatch int64         `json:"snapshot_batch"`
+	SnapshotWait  time.Duration `json:"snapshot_wait_ns"`
 	// RowsFuture are among RowsIn: too far in the future to move the watermark.
 	RowsFuture int64 `json:"rows_future"`
 }
@@ -89,6 +93,19 @@ func (p *progress) committed(b *batch, at time.Time) {
 	if !b.started.IsZero() {
 		p.p.LastBatch = at.Sub(b.started)
 	}
+}
+
+// waited notes how long a snapshot held a batch up.
+func (p *progress) waited(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.p.SnapshotWait = max(p.p.SnapshotWait, d)
+}
+
+func (p *progress) snapshotted(batch int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.p.SnapshotBatch = batch
 }
 
 // Progress returns where the pipeline is; it may be called from any goroutine.

@@ -72,7 +72,7 @@ func Replay(ctx context.Context, cfg Config, opt ReplayOptions) (ReplayReport, e
 // replay rolls the state forward to the first batch by the logged deltas, then executes.
 func (p *Pipeline) replay(ctx context.Context, rec *checkpointlog.Recovered, from int64, opt ReplayOptions) (ReplayReport, error) {
 	report := ReplayReport{From: from}
-	if err := rec.EachSnapshotBlock(p.exec.LoadBlock); err != nil {
+	if err := rec.EachSnapshotBlock(p.exec.SnapshotLoader()); err != nil {
 		return report, fmt.Errorf("restore the snapshot: %w", err)
 	}
 	err := rec.EachBatch(func(plan *checkpointlog.Planned, logged *checkpointlog.Prepared) error {

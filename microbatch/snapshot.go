@@ -6,100 +6,187 @@ import (
 	"time"
 
 	"github.com/sluice-sql/sluice/checkpointlog"
+	"github.com/sluice-sql/sluice/planner"
 )
 
-// snapshotter writes a snapshot in slices between batches, on the goroutine that owns the state, so that
-// no lock is needed: the row store keeps what later batches overwrite until the slice that needs it.
+// snapshotter takes snapshots beside the batches. The view of the state is consistent because the row store
+// keeps what later batches overwrite; its rows are encoded in slices between two batches, on the goroutine
+// that owns the state, so that no lock is needed; and they are written, synced and published by a goroutine of
+// their own (snapshotfile.go), so that no batch waits for the disk.
+//
+//	begin   after a batch was executed: the state is frozen; it costs nothing
+//	open    that batch is committed now: the file can be begun
+//	slice   between batches, until all tables are encoded
+//	end     the file is published; learnt at a later batch
 type snapshotter struct {
-	writer *checkpointlog.SnapshotWriter
-	// table is the position in program.States of the one being written.
+	active bool
+	meta   checkpointlog.SnapshotMeta
+	batch  int64
+	// table is the position in program.States of the one that is encoded.
 	table int
-	buf   []byte
-	// loggedBytes is how much had been logged when the last snapshot began.
+	// ready is a block that the writer had no room for yet.
+	ready stateBlock
+	file  *snapshotFile
+
+	// last is the batch of the newest snapshot, loggedBytes what had been logged when it began, at when.
+	last        int64
 	loggedBytes int64
+	at          time.Time
 }
 
+// Between two batches at most maxSlices slices are encoded, and none begins after sliceTime: together with what a
+// slice may hold (rowstore bounds it to sliceRows rows and a mebibyte, and to so many slots looked at) that is
+// how long a batch may wait.
 const (
-	snapshotRows  = 16_384                // rows a slice: a millisecond or two
-	snapshotSlice = 20 * time.Millisecond // work between two batches
+	sliceRows = 16_384
+	maxSlices = 32
+	sliceTime = 20 * time.Millisecond
 )
 
-// advanceSnapshot begins a snapshot when enough log has gathered, and goes on with the one being written.
-func (p *Pipeline) advanceSnapshot() error {
-	s := &p.snapshot
-	if s.writer == nil {
-		logged := p.log.Stats().AppendedBytes
-		if logged-s.loggedBytes < p.cfg.SnapshotLogBytes {
-			return nil
-		}
-		// Why wait: a snapshot is of a batch whose Prepared is durable.
-		if err := p.finish.wait(); err != nil {
-			return err
-		}
-		s.loggedBytes = logged
-		return p.beginSnapshot()
+// restored takes note of the snapshot that the state was restored from: the next can be a delta on it. The log's
+// deltas are applied after this.
+func (s *snapshotter) restored(p *Pipeline, rec *checkpointlog.Recovered) {
+	s.loggedBytes = -rec.DeltaBytes
+	if rec.Snapshot == nil {
+		return
 	}
-	for start := time.Now(); time.Since(start) < snapshotSlice; {
-		done, err := p.snapshotSlice()
-		if err != nil || done {
-			return err
+	s.last = rec.Snapshot.Batch
+	for _, st := range p.program.States {
+		p.exec.states[st.Name].TrackChanges()
+	}
+}
+
+// advance does a bounded part of the work.
+func (s *snapshotter) advance(p *Pipeline) error {
+	start := time.Now()
+	err := s.step(p, start)
+	p.progress.waited(max(time.Since(start), p.log.Stats().PrepareWait))
+	return err
+}
+
+func (s *snapshotter) step(p *Pipeline, start time.Time) error {
+	switch {
+	case !s.active:
+		if s.due(p, start) {
+			s.begin(p, start)
 		}
+		return nil
+	case s.file == nil:
+		// The batch that was last when the snapshot began is committed: whoever calls has waited for it.
+		w, err := p.log.BeginSnapshot(s.batch, s.meta)
+		if err != nil {
+			return fmt.Errorf("begin a snapshot of batch %d: %w", s.batch, err)
+		}
+		s.file = openSnapshotFile(w)
+	}
+	if s.slices(p, start) {
+		s.file.finish()
+	}
+	done, err := s.file.ended()
+	if err != nil {
+		return fmt.Errorf("take a snapshot of batch %d: %w", s.batch, err)
+	}
+	if done {
+		s.published(p)
 	}
 	return nil
 }
 
-func (p *Pipeline) beginSnapshot() error {
-	meta := checkpointlog.SnapshotMeta{Epoch: p.epoch, Watermarks: p.watermarks(), Offsets: map[string]json.RawMessage{}}
+// due says that enough has happened since the last snapshot began.
+func (s *snapshotter) due(p *Pipeline, now time.Time) bool {
+	if s.at.IsZero() {
+		s.at = now // an interval is counted from the first batch of a run
+	}
+	gathered := p.log.Stats().AppendedBytes - s.loggedBytes
+	return p.last > s.last && (gathered >= p.cfg.SnapshotLogBytes || now.Sub(s.at) >= p.cfg.SnapshotInterval)
+}
+
+// leastGathered is what a delta snapshot counts as at least, so that those of a quiet pipeline are taken into one.
+const leastGathered = 256 << 10
+
+// begin freezes the state as it is after the last executed batch.
+func (s *snapshotter) begin(p *Pipeline, now time.Time) {
+	logged := p.log.Stats().AppendedBytes
+	s.meta = checkpointlog.SnapshotMeta{Epoch: p.epoch, Watermarks: p.watermarks(), Offsets: map[string]json.RawMessage{}}
 	for _, in := range p.inputs {
 		if in.offsets != nil {
-			meta.Offsets[in.decl.Name] = in.offsets
+			s.meta.Offsets[in.decl.Name] = in.offsets
 		}
 	}
-	w, err := p.log.BeginSnapshot(p.last, meta)
-	if err != nil {
-		return fmt.Errorf("begin a snapshot of batch %d: %w", p.last, err)
+	if gathered := logged - s.loggedBytes; s.tracked(p) && p.log.SuggestDelta(gathered) {
+		s.meta.Base, s.meta.GatheredBytes = s.last, max(gathered, leastGathered)
 	}
-	p.snapshot.writer, p.snapshot.table = w, 0
-	for _, s := range p.program.States {
-		p.exec.states[s.Name].SnapshotBegin()
+	for _, st := range p.program.States {
+		if t := p.exec.states[st.Name]; s.meta.Base > 0 {
+			t.SnapshotBeginDelta()
+		} else {
+			t.SnapshotBegin()
+		}
 	}
-	return nil
+	s.active, s.batch, s.table, s.file = true, p.last, 0, nil
+	s.last, s.loggedBytes, s.at = p.last, logged, now
 }
 
-// snapshotSlice writes one block, or publishes the snapshot when all are written.
-func (p *Pipeline) snapshotSlice() (done bool, err error) {
-	s := &p.snapshot
-	if s.table == len(p.program.States) {
-		batch := s.writer.Batch()
-		if err := s.writer.Publish(); err != nil {
-			return false, fmt.Errorf("publish the snapshot of batch %d: %w", batch, err)
+// tracked says that every state knows what changed since the last snapshot.
+func (s *snapshotter) tracked(p *Pipeline) bool {
+	for _, st := range p.program.States {
+		if !p.exec.states[st.Name].Tracks() {
+			return false
 		}
-		s.writer = nil
-		p.cfg.Logger.Debug("snapshot published", "pipeline", p.cfg.Name, "batch", batch)
-		return true, nil
 	}
-	name := p.program.States[s.table].Name
-	block, last := p.exec.states[name].SnapshotNext(s.buf[:0], snapshotRows)
-	s.buf = block
-	if len(block) > 0 {
-		if err := s.writer.Block(name, block); err != nil {
-			return false, fmt.Errorf("write state %s to the snapshot: %w", name, err)
+	return s.last > 0
+}
+
+// slices encodes until the time is over, the writer has no room, or nothing is left, which it reports.
+func (s *snapshotter) slices(p *Pipeline, start time.Time) (all bool) {
+	for range maxSlices {
+		if s.ready.bytes != nil && !s.file.offer(s.ready) {
+			return false
 		}
+		s.ready = stateBlock{}
+		if s.table == len(p.program.States) {
+			return true
+		}
+		if time.Since(start) >= sliceTime {
+			return false
+		}
+		s.slice(p, p.program.States[s.table])
+	}
+	return false
+}
+
+func (s *snapshotter) slice(p *Pipeline, st planner.State) {
+	buf := s.file.buffer()
+	block, last := p.exec.states[st.Name].SnapshotNext(buf, sliceRows)
+	if len(block) > 0 {
+		s.ready = stateBlock{st.Name, block}
+	} else {
+		s.file.recycle(buf)
 	}
 	if last {
 		s.table++
 	}
-	return false, nil
 }
 
-// abandonSnapshot drops an unfinished snapshot at the end of a run.
-func (p *Pipeline) abandonSnapshot() {
-	if p.snapshot.writer == nil {
+func (s *snapshotter) published(p *Pipeline) {
+	p.cfg.Logger.Debug("snapshot published", "pipeline", p.cfg.Name, "batch", s.batch, "base", s.meta.Base, "took", time.Since(s.at), "longest_wait", p.Progress().SnapshotWait)
+	p.progress.snapshotted(s.batch)
+	s.active, s.file = false, nil
+}
+
+// abandon drops an unfinished snapshot at the end of a run; one that is completely written is published.
+func (s *snapshotter) abandon(p *Pipeline) {
+	if !s.active {
 		return
 	}
-	p.snapshot.writer.Abort()
-	p.snapshot.writer = nil
-	for _, s := range p.program.States {
-		p.exec.states[s.Name].SnapshotAbort()
+	if s.file != nil {
+		if err := s.file.close(); err == nil {
+			s.published(p)
+			return
+		}
+	}
+	s.active, s.file, s.ready = false, nil, stateBlock{}
+	for _, st := range p.program.States {
+		p.exec.states[st.Name].SnapshotAbort()
 	}
 }

@@ -104,6 +104,7 @@ func (l *loaded) config(p place, sources map[string]microbatch.Source, sinks []m
 		TriggerInterval: l.settings.Duration(ddl.TriggerInterval), MaxBatchRows: l.settings.Int(ddl.MaxBatchRows),
 		MaxBatchBytes: l.settings.Bytes(ddl.MaxBatchBytes), MemoryLimit: ddl.FormatBytes(l.settings.Bytes(ddl.MemoryLimit)),
 		SnapshotLogBytes: l.settings.Bytes(ddl.SnapshotLogBytes), KeepSnapshots: int(l.settings.Int(ddl.KeepSnapshots)),
+		SnapshotInterval: l.settings.Duration(ddl.SnapshotInterval), KeepSnapshotsFor: l.settings.Duration(ddl.KeepSnapshotsFor),
 		LogSegmentBytes: l.settings.Bytes(ddl.LogSegmentBytes),
 		UntilEnd:        l.UntilEnd, Logger: p.log, DuckDBVersion: duck.Version(),
 	}

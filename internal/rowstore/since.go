@@ -16,7 +16,7 @@ type since struct {
 }
 
 const (
-	removedRows = 16_384
+	removedRows = 4096
 	// maxRemovedBytes bounds the memory of removed keys; beyond it the next snapshot is a full one.
 	maxRemovedBytes = 64 << 20
 )

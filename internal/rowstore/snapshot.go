@@ -32,12 +32,15 @@ type snapshot struct {
 	// updated and inserted are the rows of one block; a full snapshot's are all in inserted.
 	updated, inserted []slot
 	visited           int // slots and clean blocks that the last SnapshotNext looked at
+	bytes             int // of the rows of the block, about
 }
 
 const (
 	noImage = -1
 	// visitsPerRow bounds how many slots a slice looks at to find a row to write.
 	visitsPerRow = 8
+	// maxSliceBytes ends a slice early when rows are wide.
+	maxSliceBytes = 1 << 20
 )
 
 // SnapshotBegin starts an image of the table as it is now, at a commit boundary. It costs nothing by
@@ -118,9 +121,9 @@ func (t *Table) SnapshotNext(dst []byte, maxRows int) (out []byte, done bool) {
 // collect moves the cursor on until it has found that many rows, or has looked at its share of slots.
 func (t *Table) collect(maxRows int) {
 	s := &t.snap
-	s.updated, s.inserted, s.visited = s.updated[:0], s.inserted[:0], 0
+	s.updated, s.inserted, s.visited, s.bytes = s.updated[:0], s.inserted[:0], 0, 0
 	limit := maxRows * visitsPerRow
-	for s.visited < limit && len(s.updated)+len(s.inserted) < maxRows && s.cursor.before(s.end) {
+	for s.visited < limit && s.bytes < maxSliceBytes && len(s.updated)+len(s.inserted) < maxRows && s.cursor.before(s.end) {
 		b := s.cursor.block
 		m := &t.blocks.meta[b]
 		s.visited++
@@ -163,6 +166,14 @@ func (t *Table) visit(id rowID) {
 		s.inserted = append(s.inserted, p)
 	}
 	*t.lay.flag(p) &^= flagSince
+	s.bytes += t.lay.size
+	for k := range t.lay.cols {
+		if c := &t.lay.cols[k]; c.ref {
+			if x, outside := c.text(p); outside {
+				s.bytes += int(x.n)
+			}
+		}
+	}
 }
 
 // endSnapshot lets go of what a snapshot held.

@@ -9,7 +9,9 @@ const (
 	MaxBatchBytes    = "max_batch_bytes"
 	MemoryLimit      = "memory_limit"
 	SnapshotLogBytes = "snapshot_log_bytes"
+	SnapshotInterval = "snapshot_interval"
 	KeepSnapshots    = "keep_snapshots"
+	KeepSnapshotsFor = "keep_snapshots_for"
 	LogSegmentBytes  = "log_segment_bytes"
 	StateTTL         = "state_ttl"
 )
@@ -40,8 +42,12 @@ var PipelineOptions = []OptionSpec{
 		Doc: "DuckDB uses at most this much memory before it spills to disk"},
 	{Name: SnapshotLogBytes, Kind: Bytes, Default: "64MiB", Min: 1 << 10,
 		Doc: "a snapshot is taken when the log since the last one is larger than this"},
+	{Name: SnapshotInterval, Kind: Duration, Default: "1m", Min: 1e6,
+		Doc: "a snapshot is taken so long after the last one, if a batch has happened since"},
 	{Name: KeepSnapshots, Kind: Int, Default: "2", Min: 1, Max: 1000,
-		Doc: "this many snapshots are kept; the log before the oldest is deleted"},
+		Doc: "this many full snapshots are kept, with the deltas on them; the log before the oldest of these chains ends is deleted"},
+	{Name: KeepSnapshotsFor, Kind: Duration, Default: "0s",
+		Doc: "more snapshots are kept until they are older than this"},
 	{Name: StateTTL, Kind: Duration, Min: int64(time.Millisecond),
 		Doc: "state that no watermark bounds is dropped when nothing was written to it for so long; results may then be wrong; defaults to never"},
 	{Name: LogSegmentBytes, Kind: Bytes, Default: "64MiB", Min: 1 << 10,
