@@ -13,8 +13,12 @@ import (
 // beside the next batch's plan and execute, stage, prepare, commit, done. It returns nil when Stop was
 // called or a bounded input is at its end; any error leaves the log and the ledger such that Open goes on
 // from there.
-func (p *Pipeline) Run(ctx context.Context) error {
-	defer p.snapshot.abandon(p)
+func (p *Pipeline) Run(ctx context.Context) (err error) {
+	defer func() {
+		if failed := p.snapshot.abandon(p); err == nil {
+			err = failed
+		}
+	}()
 	defer p.ahead.drop()
 	for {
 		b, err := p.plan(ctx) // 1  choose offset ranges; fix the batch's time and watermark

@@ -2,6 +2,7 @@ package microbatch
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -174,19 +175,26 @@ func (s *snapshotter) published(p *Pipeline) {
 	s.active, s.file = false, nil
 }
 
-// abandon drops an unfinished snapshot at the end of a run; one that is completely written is published.
-func (s *snapshotter) abandon(p *Pipeline) {
+// abandon drops an unfinished snapshot at the end of a run; one that was handed over completely is published.
+func (s *snapshotter) abandon(p *Pipeline) error {
 	if !s.active {
-		return
+		return nil
 	}
+	var err error
 	if s.file != nil {
-		if err := s.file.close(); err == nil {
+		if err = s.file.close(); err == nil {
 			s.published(p)
-			return
+			return nil
+		}
+		if errors.Is(err, errAbandoned) {
+			err = nil
+		} else {
+			err = fmt.Errorf("take a snapshot of batch %d: %w", s.batch, err)
 		}
 	}
 	s.active, s.file, s.ready = false, nil, stateBlock{}
 	for _, st := range p.program.States {
 		p.exec.states[st.Name].SnapshotAbort()
 	}
+	return err
 }
