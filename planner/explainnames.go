@@ -43,6 +43,11 @@ func names(n node) []string {
 				add(name)
 			}
 		}
+	case *sessions:
+		for _, g := range n.groups {
+			add(named([]string{over(n.child).text(n.key), "session's first time", "session's last time"}).text(g))
+		}
+		add(labels(n.child, n.calls)...)
 	case *setOp:
 		add(names(n.left)...)
 	case *filter:

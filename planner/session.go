@@ -341,9 +341,10 @@ func (s *sessionCompiler) output(pairs string) (*relation, error) {
 
 // explainSessions says what makes a session and what is computed of it.
 func explainSessions(n *sessions) string {
-	out := "by " + printAll([]*expr{n.key}) + "; a new session after " + printAll([]*expr{n.gap}) + " without " + printAll([]*expr{n.ts})
+	p := over(n.child)
+	out := "by " + p.text(n.key) + "; a new session after " + p.text(n.gap) + " without " + p.text(n.ts)
 	if len(n.calls) > 0 {
-		out += "; " + printAll(n.calls) + " [merge partials]"
+		out += "; " + p.texts(n.calls) + " [merge partials]"
 	}
 	return out
 }

@@ -58,6 +58,9 @@ var constructs = []construct{
 	{"inner, `LEFT`, `SEMI`, `ANTI` joins with a table in a file", "linear", `CREATE SOURCE s (k BIGINT) WITH (connector = 'test');
 CREATE TABLE names (k BIGINT, name VARCHAR) WITH (connector = 'file', path = 'x.csv');
 CREATE MATERIALIZED VIEW v AS SELECT s.k, n.name FROM s LEFT JOIN names n ON s.k = n.k;`},
+	{"joins with a table in PostgreSQL, whose rows change", "touched-partition", `CREATE SOURCE s (k BIGINT) WITH (connector = 'test');
+CREATE TABLE names (k BIGINT, name VARCHAR, PRIMARY KEY (k) NOT ENFORCED) WITH (connector = 'postgres_lookup', table = 'names', poll_interval = '1 minute');
+CREATE MATERIALIZED VIEW v AS SELECT s.k, n.name FROM s LEFT JOIN names n ON s.k = n.k;`},
 	{"`WHERE [NOT] EXISTS`", "touched-partition", `SELECT k, v FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.k = t.k)`},
 	{"`WHERE x IN (SELECT …)`", "touched-partition", `SELECT k, v FROM t WHERE v IN (SELECT v FROM u)`},
 	{"`WHERE x NOT IN (SELECT …)`", "touched-partition", `SELECT k, v FROM t WHERE v NOT IN (SELECT v FROM u)`},
@@ -80,6 +83,19 @@ CREATE MATERIALIZED VIEW v AS SELECT s.k, n.name FROM s LEFT JOIN names n ON s.k
 	{"`EXCEPT ALL`, `INTERSECT ALL`", "stateful", `SELECT k FROM t INTERSECT ALL SELECT k FROM u`},
 	{"common table expressions, used once or more", "stateful", `WITH a AS (SELECT k, count(*) AS c FROM t GROUP BY k) SELECT x.k, y.k AS yk FROM a x JOIN a y ON x.c = y.c`},
 	{"recursive queries", "full", `WITH RECURSIVE r AS (SELECT k FROM t UNION SELECT k + 1 FROM r WHERE k < 5) SELECT k FROM r`},
+	{"views over views, and parts that several views have in common: once for all", "stateful",
+		constructSources + `CREATE VIEW per_k AS SELECT k, count(*) AS c, sum(v) AS sv FROM t GROUP BY k;
+CREATE MATERIALIZED VIEW busy AS SELECT k, c FROM per_k WHERE c > 3;
+CREATE MATERIALIZED VIEW rich AS SELECT k, sv FROM per_k WHERE sv > 100;`},
+	{"`EMIT ON WINDOW CLOSE`", "stateful", constructSources +
+		`CREATE MATERIALIZED VIEW v AS SELECT window_end, k, count(*) AS n FROM tumble(e, ts, INTERVAL '10 seconds') GROUP BY ALL EMIT ON WINDOW CLOSE;`},
+	{"sources with a `PRIMARY KEY`", "linear", `CREATE SOURCE s (k BIGINT, v BIGINT, PRIMARY KEY (k) NOT ENFORCED) WITH (connector = 'test');
+CREATE MATERIALIZED VIEW x AS SELECT k, v FROM s WHERE v > 3;`},
+	{"sources of changes without a key", "linear", `CREATE SOURCE s (k BIGINT, v BIGINT) WITH (connector = 'test', format = 'changelog');
+CREATE MATERIALIZED VIEW x AS SELECT k, v FROM s WHERE v > 3;`},
+	{"with `SET state_ttl`: inner joins and `GROUP BY` of rows that are only inserted", "stateful", `SET state_ttl = '1 day';
+CREATE SOURCE s (k BIGINT, v BIGINT) WITH (connector = 'test');
+CREATE MATERIALIZED VIEW x AS SELECT k, count(*) AS n FROM s GROUP BY k;`},
 	{"lists over joins, with `ORDER BY` of what they list", "touched-partition", `SELECT t.k, list(u.v ORDER BY u.v) AS l FROM t JOIN u ON t.k = u.k AND t.s = u.s GROUP BY t.k`},
 	{"lists over joins, without an order", "full", `SELECT t.k, list(u.v) AS l FROM t JOIN u ON t.k = u.k GROUP BY t.k`},
 }
