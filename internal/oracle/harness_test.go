@@ -59,6 +59,11 @@ func (s *rowsSource) at(offsets json.RawMessage) int {
 func (s *rowsSource) Poll(ctx context.Context, from json.RawMessage, max microbatch.Limits) (*microbatch.Rows, error) {
 	start := s.at(from)
 	end := min(start+int(s.cut()), s.rows.N)
+	// A source never cuts a record in two: all its rows are late, or none.
+	seq := &s.rows.Cols[len(s.rows.Cols)-1]
+	for end > start && end < s.rows.N && seq.I64(end) == seq.I64(end-1) {
+		end++
+	}
 	return s.read(start, end), nil
 }
 

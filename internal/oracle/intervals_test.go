@@ -117,3 +117,35 @@ func TestIntervalJoinStateShrinks(t *testing.T) {
 		}
 	}
 }
+
+// TestIntervalJoinsOfChangesEqualOneShot is the same over weighted sources: a row that may still be deleted
+// must be there to be deleted, and one whose delete is late stays in the result.
+func TestIntervalJoinsOfChangesEqualOneShot(t *testing.T) {
+	watermark := ", WATERMARK FOR ts AS ts - INTERVAL '6 seconds'"
+	text := changingSQL("t", "weighted", watermark) + changingSQL("u", "weighted", watermark)
+	var names []string
+	for name := range intervals {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		text += fmt.Sprintf("CREATE MATERIALIZED VIEW %q AS %s;\n", name, intervals[name].sql)
+	}
+	p := plan(t, "intervals.sql", text)
+	evicted := 0
+	for _, s := range p.Program.States {
+		if s.EvictColumn >= 0 {
+			evicted++
+		}
+	}
+	if evicted < 30 {
+		t.Errorf("only %d states are evicted", evicted)
+	}
+	rng := rand.New(rand.NewSource(9))
+	sources := map[string]*rowsSource{}
+	for i, name := range []string{"t", "u"} {
+		sources[name] = &rowsSource{rows: changes(t, "weighted", 120, int64(90+i)), cut: func() int64 { return int64(rng.Intn(20)) }}
+	}
+	sink := newSink(t, p, sources)
+	oracletest.Run(t, config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Replay: true})
+}
