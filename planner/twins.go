@@ -92,3 +92,44 @@ func (r *relation) keyAmong(exprs []*expr) ([]int, bool) {
 	}
 	return key, true
 }
+
+// key of the output: both sides' keys, or one side's if its rows meet at most one row of the other. In a FULL
+// join a padded row could equal one whose key is NULL.
+func (j *joinPlan) key(nl int) ([]int, bool) {
+	left := slices.Clone(j.ra.key)
+	var right []int
+	for _, k := range j.rb.key {
+		right = append(right, nl+k)
+	}
+	kind := j.n.kind
+	switch {
+	case kind == semiJoin || kind == antiJoin || kind.isAsof():
+		return left, j.ra.keyed
+	case !j.ra.keyed || !j.rb.keyed || kind == fullJoin:
+		return nil, false
+	case kind != rightJoin && j.n.meetsAtMostOne(j.rb.key):
+		return left, true
+	case kind != leftJoin && j.n.leftMeetsAtMostOne(j.ra.key):
+		return right, true
+	}
+	return append(left, right...), true
+}
+
+// pairs makes the columns that an inner join equates twins; the sides' own twins stay so.
+func (j *joinPlan) pairs(r *relation, nl int) {
+	for i := range nl {
+		if t := j.ra.twinOf(i); t != i {
+			r.pair(t, i)
+		}
+	}
+	for i := 0; nl+i < j.out; i++ {
+		if t := j.rb.twinOf(i); t != i {
+			r.pair(nl+t, nl+i)
+		}
+	}
+	for _, k := range j.keys {
+		if j.n.kind == innerJoin && k.left.Class == "BOUND_REF" && k.right.Class == "BOUND_REF" {
+			r.pair(int(k.left.Index), nl+int(k.right.Index))
+		}
+	}
+}
