@@ -12,6 +12,7 @@ func (a *app) commands() []*cobra.Command {
 		a.logCommand(),
 		a.replayCommand(),
 		a.verifyCommand(),
+		a.drillCommand(),
 		a.psqlCommand(),
 		a.serveCommand(),
 		a.submitCommand(),

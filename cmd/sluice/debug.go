@@ -24,5 +24,11 @@ func (a *app) debugCommand() *cobra.Command {
 			return nil
 		},
 	})
+	cmd.AddCommand(&cobra.Command{
+		Use:   "engine DIR",
+		Short: "Run the pipeline of a directory that sluice drill made",
+		Args:  cobra.ExactArgs(1),
+		RunE:  func(cmd *cobra.Command, args []string) error { return a.drillEngine(cmd.Context(), args[0]) },
+	})
 	return cmd
 }

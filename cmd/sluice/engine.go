@@ -111,7 +111,7 @@ func (l *loaded) config(p place, sources map[string]microbatch.Source, sinks []m
 }
 
 func (l *loaded) record(p place) record {
-	r := record{Name: l.Name, File: l.File, BaseDir: l.BaseDir, UntilEnd: l.UntilEnd, Settings: l.Settings,
+	r := record{Name: l.Name, File: l.File, BaseDir: l.BaseDir, UntilEnd: l.UntilEnd, Settings: l.Settings, Scratch: l.Scratch,
 		StartedAt: time.Now().UTC(), CreatedAt: time.Now().UTC(), Version: version()}
 	if p.db != nil {
 		if r.Embedded = p.db.cluster != nil; !r.Embedded {

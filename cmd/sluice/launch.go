@@ -65,6 +65,7 @@ func (l *loaded) bind() error {
 		l.sinks = append(l.sinks, b)
 	}
 	problems = append(problems, l.checkDuplicates())
+	l.Scratch.redirect(l.sinks)
 	return ddl.Join(problems...)
 }
 
@@ -96,6 +97,7 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 		if err != nil {
 			return b, err
 		}
+		l.Scratch.bound(&o)
 		if o.Events == 0 {
 			b.endless = "it has no option events"
 		}
@@ -252,7 +254,7 @@ func (l *loaded) fileOptions(src planner.Source, v ddl.Values) file.Options {
 		}
 		o.Path = string(doc)
 	}
-	if o.Mode == "" && l.UntilEnd {
+	if o.Mode == "" && l.UntilEnd || l.Scratch != nil && !o.Static {
 		o.Mode = "bounded"
 	}
 	return o

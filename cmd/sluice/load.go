@@ -22,6 +22,8 @@ type spec struct {
 	UntilEnd bool
 	// Settings are pipeline options that go before the file's own.
 	Settings map[string]string
+	// Scratch, if set, makes a copy of the pipeline that writes elsewhere and whose input has an end.
+	Scratch *scratch
 }
 
 // readSpec reads a pipeline file; "-" is standard input.

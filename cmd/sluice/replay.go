@@ -129,6 +129,6 @@ func (a *app) reload(ctx context.Context, stateFlag, arg string) (*loaded, pipel
 	if err != nil {
 		return nil, dir, r, fmt.Errorf("read what the pipeline runs: %w", err)
 	}
-	l, err := a.load(ctx, spec{Name: r.Name, Text: text, File: dir.sqlFile(), BaseDir: r.BaseDir, UntilEnd: r.UntilEnd, Settings: r.Settings})
+	l, err := a.load(ctx, spec{Name: r.Name, Text: text, File: dir.sqlFile(), BaseDir: r.BaseDir, UntilEnd: r.UntilEnd, Settings: r.Settings, Scratch: r.Scratch})
 	return l, dir, r, err
 }

@@ -100,10 +100,12 @@ type record struct {
 	Embedded bool   `json:"embedded,omitempty"`
 	UntilEnd bool   `json:"until_end,omitempty"`
 	// Settings are pipeline options that the command line gave.
-	Settings  map[string]string `json:"settings,omitempty"`
-	CreatedAt time.Time         `json:"created_at"`
-	StartedAt time.Time         `json:"started_at"`
-	Version   string            `json:"sluice_version"`
+	Settings map[string]string `json:"settings,omitempty"`
+	// Scratch is set in the copies that sluice drill makes.
+	Scratch   *scratch  `json:"scratch,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+	StartedAt time.Time `json:"started_at"`
+	Version   string    `json:"sluice_version"`
 }
 
 // save writes the text and the record, each whole or not at all.

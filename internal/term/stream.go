@@ -53,6 +53,9 @@ func fileStream(f *os.File) *Stream {
 // Plain returns a stream that is no terminal.
 func Plain(w io.Writer) *Stream { return &Stream{w: w, width: func() int { return defaultWidth }} }
 
+// Discard returns a stream that nobody reads.
+func Discard() *Stream { return Plain(io.Discard) }
+
 // Terminal returns a stream that behaves like a terminal without colour; width is asked before each line.
 func Terminal(w io.Writer, width func() int) *Stream { return &Stream{w: w, tty: true, width: width} }
 
