@@ -1,6 +1,7 @@
 package checkpointlog
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
@@ -21,13 +22,16 @@ type Header struct {
 	Pipeline string `json:"pipeline"`
 	DuckDB   string `json:"duckdb"` // version; encoded state may depend on it
 	Plan     string `json:"plan"`   // fingerprint of the planner's program
+	// Operators are the fingerprints of the program's parts, as its maker writes them; logs of older programs
+	// have none. The log does not look inside.
+	Operators json.RawMessage `json:"operators,omitempty"`
 	// FormatVersion is filled in when a file is read and ignored when one is written.
 	FormatVersion int `json:"-"`
 }
 
 // same compares what a caller can choose.
 func (h Header) same(o Header) bool {
-	return h.Pipeline == o.Pipeline && h.DuckDB == o.DuckDB && h.Plan == o.Plan
+	return h.Pipeline == o.Pipeline && h.DuckDB == o.DuckDB && h.Plan == o.Plan && bytes.Equal(h.Operators, o.Operators)
 }
 
 // Segments and snapshots begin alike:

@@ -28,6 +28,14 @@ type Explain struct {
 	Children []*Explain `json:"children,omitempty"`
 }
 
+// Below are the operator's inputs, those of one that is described under another view included.
+func (ex *Explain) Below() []*Explain {
+	if ex.same != nil {
+		return ex.same.Below()
+	}
+	return ex.Children
+}
+
 // explain describes a compiled tree. What has state is described once, where it was first met.
 func (c *compiler) explain(n node) *Explain {
 	at := c.notes[n]

@@ -24,6 +24,8 @@ import (
 type sourceBinding struct {
 	planner.Source
 	connector string
+	// format is that of files.
+	format string
 	// endless says that it has no end, and why.
 	endless string
 	open    func(context.Context, purpose) (microbatch.Source, error)
@@ -87,6 +89,7 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 		if err := checkFormatOptions(v, o); err != nil {
 			return b, err
 		}
+		b.format, _ = o.Formats()
 		if o.Mode != "bounded" && !o.Static {
 			b.endless = "its mode is 'tail'"
 		}
