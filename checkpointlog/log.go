@@ -56,7 +56,9 @@ type Log struct {
 	fs   vfs.FS
 	opt  Options
 	head Header
-	lock io.Closer
+	// label is the header of the active segment.
+	label Header
+	lock  io.Closer
 
 	// syncMu is held while the active segment is synced or replaced, so that neither happens under the
 	// other. It is taken before mu; mu is not held during a sync, so that the next batch can be planned.

@@ -46,7 +46,7 @@ func (l *Log) create() (*Recovered, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.active = w
+	l.active, l.label = w, l.head
 	l.manifest = manifest{Segments: []segmentRef{{Seq: 1}}}
 	l.planned, l.recent = make(map[int64]*Planned), make(map[int64]*Prepared)
 	if err := writeManifest(l.fs, l.dir, l.manifest); err != nil {
@@ -83,7 +83,8 @@ func (l *Log) resume(s *scan) error {
 	if p := s.rec.LastPrepared; p != nil {
 		l.recent[p.Batch] = p
 	}
-	l.newHeader.Store(!s.rec.Header.same(l.head))
+	l.label = s.rec.Header
+	l.newHeader.Store(!l.label.same(l.head))
 	return nil
 }
 

@@ -83,6 +83,19 @@ func createSegment(fsys vfs.FS, dir string, head segmentHead) (*frameWriter, err
 	return &frameWriter{file: f, path: path, seed: crc, prev: crc, size: n, synced: n}, nil
 }
 
+// Relabel changes what new segments and snapshots are labelled with; nothing is written yet. It is for the
+// time between Open and the first Plan, when the caller knows what the log holds.
+func (l *Log) Relabel(h Header) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.newHeader.Store(!l.label.same(h))
+	l.head = h
+}
+
+// StartSegment begins a new segment at once if the log is to be labelled otherwise than its last segment is;
+// the label is durable when it returns.
+func (l *Log) StartSegment() error { return l.startOwnSegment() }
+
 // startOwnSegment begins a new segment when the active one is labelled with another plan or DuckDB
 // version than this engine's, so that every record stands under the header of its writer.
 func (l *Log) startOwnSegment() error {
@@ -103,5 +116,6 @@ func (l *Log) startOwnSegment() error {
 		return err
 	}
 	l.newHeader.Store(false)
+	l.label = l.head
 	return nil
 }

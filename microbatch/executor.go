@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sluice-sql/sluice/checkpointlog"
@@ -25,6 +26,8 @@ type Executor struct {
 	outputs map[string]int // output name → index
 	// weighted tells Z-set states from keyed ones.
 	weighted map[string]bool
+	// ignored are states of views that are gone; what a log has of them is passed over.
+	ignored []string
 	// bounds holds the states that are evicted, with this batch's bound.
 	bounds map[string]*boundState
 }
@@ -48,6 +51,8 @@ func (s *boundState) Due() func() *vector.Chunk {
 type ExecutorOptions struct {
 	// MemoryLimit bounds DuckDB, as DuckDB writes sizes ('2GB'). Defaults to DuckDB's own limit.
 	MemoryLimit string
+	// Ignored are states that a log may hold and that are not restored. Defaults to none.
+	Ignored []string
 	// TempDir is where DuckDB spills. Defaults to not spilling.
 	TempDir string
 }
@@ -59,7 +64,7 @@ func NewExecutor(ctx context.Context, program *planner.Program, o ExecutorOption
 		return nil, fmt.Errorf("open DuckDB: %w", err)
 	}
 	x := &Executor{program: program, db: db, inputs: map[string]*duck.Input{}, states: map[string]*rowstore.Table{}, outputs: map[string]int{}, weighted: map[string]bool{},
-		bounds: map[string]*boundState{}}
+		bounds: map[string]*boundState{}, ignored: o.Ignored}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, x.Close())
@@ -326,6 +331,9 @@ func (x *Executor) Rollback() {
 func (x *Executor) ApplyDelta(delta map[string][]byte) error {
 	for name, b := range delta {
 		t, ok := x.states[name]
+		if !ok && slices.Contains(x.ignored, name) {
+			continue
+		}
 		if !ok {
 			return fmt.Errorf("the log changes state %s, which the plan does not have", name)
 		}
@@ -342,6 +350,9 @@ func (x *Executor) SnapshotLoader() checkpointlog.SnapshotLoader {
 	into := func(load func(*rowstore.Table, []byte) error) func(string, []byte) error {
 		return func(name string, b []byte) error {
 			t, ok := x.states[name]
+			if !ok && slices.Contains(x.ignored, name) {
+				return nil
+			}
 			if !ok {
 				return fmt.Errorf("the snapshot holds state %s, which the plan does not have", name)
 			}

@@ -25,14 +25,8 @@ func Open(ctx context.Context, cfg Config) (_ *Pipeline, err error) {
 			err = errors.Join(err, p.Close())
 		}
 	}()
-	for _, s := range p.program.Sources {
-		p.inputs = append(p.inputs, &input{decl: s, source: cfg.Sources[s.Name]})
-	}
-	if p.exec, err = NewExecutor(ctx, p.program, ExecutorOptions{MemoryLimit: cfg.MemoryLimit, TempDir: cfg.TempDir}); err != nil {
-		return nil, err
-	}
-	header := checkpointlog.Header{Pipeline: cfg.Name, DuckDB: cfg.DuckDBVersion, Plan: p.program.Fingerprint}
-	log, rec, err := checkpointlog.Open(cfg.LogDir, header, checkpointlog.Options{
+	fresh := adopted{program: p.program, version: cfg.Version}
+	log, rec, err := checkpointlog.Open(cfg.LogDir, fresh.label(cfg.Name, cfg.DuckDBVersion), checkpointlog.Options{
 		KeepSnapshots: cfg.KeepSnapshots, KeepSnapshotsFor: cfg.KeepSnapshotsFor, SegmentBytes: cfg.LogSegmentBytes})
 	if err != nil {
 		return nil, fmt.Errorf("open the checkpoint log: %w", err)
@@ -44,6 +38,9 @@ func Open(ctx context.Context, cfg Config) (_ *Pipeline, err error) {
 	for _, bad := range rec.BadSnapshots {
 		cfg.Logger.Error("a snapshot is damaged and was set aside", "pipeline", cfg.Name, "error", bad)
 	}
+	if err := p.adopt(ctx, rec); err != nil {
+		return nil, err
+	}
 	if err := p.openSinks(ctx, rec); err != nil {
 		return nil, err
 	}
@@ -51,6 +48,51 @@ func Open(ctx context.Context, cfg Config) (_ *Pipeline, err error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// adopt makes the program that runs out of the one that was planned: the one whose states the log has.
+func (p *Pipeline) adopt(ctx context.Context, rec *checkpointlog.Recovered) error {
+	var last, committed int64
+	if rec.LastPrepared != nil {
+		last = rec.LastPrepared.Batch
+	}
+	if rec.LastCommitted != nil {
+		committed = rec.LastCommitted.Batch
+	}
+	a, err := p.cfg.adopt(rec.Header, last)
+	if err != nil {
+		return err
+	}
+	if a.changed && committed < last {
+		return &UnsettledError{Pipeline: p.cfg.Name, Batch: last}
+	}
+	p.program, p.logPlan = a.program, a.plan
+	if err := p.newExecutor(ctx, a.ignored()); err != nil {
+		return err
+	}
+	p.log.Relabel(a.label(p.cfg.Name, p.cfg.DuckDBVersion))
+	if !a.changed {
+		return nil
+	}
+	p.cfg.Logger.Info("going on with a changed program", "pipeline", p.cfg.Name, "plan", p.program.Fingerprint, "was", rec.Header.Plan)
+	if err := fpBeforeRelabel.Hit(); err != nil {
+		return err
+	}
+	// Why at once and not with the next batch: the sinks are about to forget the views that are gone. From here
+	// on only this version is the log's, and another that has them again must rebuild.
+	if err := p.log.StartSegment(); err != nil {
+		return fmt.Errorf("record the changed program: %w", err)
+	}
+	return fpAfterRelabel.Hit()
+}
+
+// newExecutor prepares the inputs and an executor with empty state.
+func (p *Pipeline) newExecutor(ctx context.Context, ignored []string) (err error) {
+	for _, s := range p.program.Sources {
+		p.inputs = append(p.inputs, &input{decl: s, source: p.cfg.Sources[s.Name]})
+	}
+	p.exec, err = NewExecutor(ctx, p.program, ExecutorOptions{MemoryLimit: p.cfg.MemoryLimit, TempDir: p.cfg.TempDir, Ignored: ignored})
+	return err
 }
 
 // openSinks opens every sink and keeps what the durable ones' ledgers say.
@@ -88,7 +130,7 @@ func (p *Pipeline) recover(ctx context.Context, rec *checkpointlog.Recovered) er
 	if err != nil {
 		return err
 	}
-	decision, err := checkpointlog.ResolveSinks(p.program.Fingerprint, rec.Facts(), facts)
+	decision, err := checkpointlog.ResolveSinks(p.logPlan, rec.Facts(), facts)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/internal/failpoint"
 	"github.com/sluice-sql/sluice/planner"
+	"github.com/sluice-sql/sluice/planner/change"
 )
 
 var (
@@ -23,12 +24,18 @@ var (
 	fpBetween  = failpoint.New("batch.commit.between_sinks")
 	fpCommited = failpoint.New("batch.after_commit")
 	fpDone     = failpoint.New("batch.after_done")
+
+	fpBeforeRelabel = failpoint.New("change.relabel.before")
+	fpAfterRelabel  = failpoint.New("change.relabel.after")
 )
 
 // Config says what a pipeline runs and where.
 type Config struct {
-	Name    string
-	Plan    *planner.Pipeline
+	Name string
+	Plan *planner.Pipeline
+	// Version fingerprints the plan, so that a changed file can go on from the log of the one before. Defaults to
+	// none: only an equal plan goes on.
+	Version *change.Version
 	Sources map[string]Source // by declared name
 	Sinks   []BoundSink
 	// LogDir holds the checkpoint log.
@@ -122,6 +129,8 @@ func (s *BoundSink) staged(b *batch) *StagedBatch {
 type Pipeline struct {
 	cfg     Config
 	program *planner.Program
+	// logPlan is what Resolve is told: adopted.plan.
+	logPlan string
 	log     *checkpointlog.Log
 	exec    *Executor
 	inputs  []*input

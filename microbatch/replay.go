@@ -54,15 +54,23 @@ func Replay(ctx context.Context, cfg Config, opt ReplayOptions) (ReplayReport, e
 			from = rec.Snapshot.Batch + 1
 		}
 	}
-	if rec.Header.Plan != cfg.Plan.Program.Fingerprint {
-		return ReplayReport{}, &RefusedError{Detail: "the log was written by another version of the pipeline: plan " + rec.Header.Plan + ", not " + cfg.Plan.Program.Fingerprint,
+	a, err := cfg.adopt(rec.Header, max(from, 1)) // a log without batches is told below
+	if err == nil && a.plan != rec.Header.Plan {
+		err = &RefusedError{Detail: "the log was written by another version of the pipeline: plan " + rec.Header.Plan + ", not " + a.plan,
 			Hint: "replay with the SQL file that the pipeline ran"}
 	}
-	p := &Pipeline{cfg: cfg, program: cfg.Plan.Program}
-	for _, s := range p.program.Sources {
-		p.inputs = append(p.inputs, &input{decl: s, source: cfg.Sources[s.Name]})
+	if err != nil {
+		return ReplayReport{}, err
 	}
-	if p.exec, err = NewExecutor(ctx, p.program, ExecutorOptions{MemoryLimit: cfg.MemoryLimit, TempDir: cfg.TempDir}); err != nil {
+	if since := a.since(); from <= since {
+		if opt.From > 0 {
+			return ReplayReport{}, &RefusedError{Detail: fmt.Sprintf("batches up to %d were made by another version of the pipeline", since),
+				Hint: fmt.Sprintf("replay --from %d", since+1)}
+		}
+		from = since + 1
+	}
+	p := &Pipeline{cfg: cfg, program: a.program}
+	if err := p.newExecutor(ctx, a.ignored()); err != nil {
 		return ReplayReport{}, err
 	}
 	report, err := p.replay(ctx, rec, from, opt)

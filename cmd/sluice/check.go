@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/term"
 	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/planner/change"
 	"github.com/sluice-sql/sluice/sinks/postgres"
 )
 
@@ -228,15 +229,29 @@ func checkLog(l *loaded, dir pipelineDir, r *checkReport) error {
 	if err != nil {
 		return err
 	}
-	last := report.LastPrepared
-	switch {
-	case last == nil:
+	if report.LastPrepared == nil {
 		r.add("log", dir.logDir(), "holds no batch yet")
-	case report.Header.Plan != l.plan.Program.Fingerprint:
-		return &microbatch.RefusedError{Detail: fmt.Sprintf("pipeline %s was run with another plan up to batch %d", l.Name, last.Batch),
-			Hint: "put the SQL back as it was (" + dir.sqlFile() + "), or run it under another --name"}
+		return nil
+	}
+	logged, err := change.Decode(report.Header.Operators)
+	if err != nil {
+		return err
+	}
+	last := report.LastPrepared.Batch
+	if logged == nil {
+		if report.Header.Plan != l.plan.Program.Fingerprint {
+			return &microbatch.ChangedError{Pipeline: l.Name, Unknown: true}
+		}
+		r.add("log", dir.logDir(), "goes on after batch %d", last)
+		return nil
+	}
+	switch diff := change.Compare(logged, l.version()); diff.Verdict {
+	case change.Identical:
+		r.add("log", dir.logDir(), "goes on after batch %d", last)
+	case change.Compatible:
+		r.add("log", dir.logDir(), "goes on after batch %d; the file changed in a way that its state allows", last)
 	default:
-		r.add("log", dir.logDir(), "goes on after batch %d", last.Batch)
+		return &microbatch.ChangedError{Pipeline: l.Name, Diff: diff}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ func (a *app) commands() []*cobra.Command {
 		a.queryCommand(),
 		a.checkCommand(),
 		a.explainCommand(),
+		a.diffCommand(),
 		a.logCommand(),
 		a.replayCommand(),
 		a.verifyCommand(),

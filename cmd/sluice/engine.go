@@ -44,9 +44,36 @@ type engine struct {
 	sinks   []microbatch.BoundSink
 }
 
-// open takes the pipeline over, settles what its last engine left, and then records what runs, so that
+// open takes the pipeline over. A batch that another version of it left in flight is settled by that version.
+func (l *loaded) open(ctx context.Context, p place) (*engine, error) {
+	e, err := l.openOnce(ctx, p)
+	var unsettled *microbatch.UnsettledError
+	if !errors.As(err, &unsettled) {
+		return e, err
+	}
+	if err := l.settle(ctx, p); err != nil {
+		return nil, fmt.Errorf("settle batch %d with the version that made it: %w", unsettled.Batch, err)
+	}
+	return l.openOnce(ctx, p)
+}
+
+// settle opens and closes the version that ran last.
+func (l *loaded) settle(ctx context.Context, p place) error {
+	was, _, _, err := l.app.reload(ctx, string(p.dir.state()), string(p.dir))
+	if err != nil {
+		return err
+	}
+	p.out = nil // what it prints was printed
+	e, err := was.openOnce(ctx, p)
+	if err != nil {
+		return err
+	}
+	return e.Close()
+}
+
+// openOnce takes the pipeline over, settles what its last engine left, and then records what runs, so that
 // verify and replay can find it.
-func (l *loaded) open(ctx context.Context, p place) (_ *engine, err error) {
+func (l *loaded) openOnce(ctx context.Context, p place) (_ *engine, err error) {
 	e := &engine{dir: p.dir}
 	defer func() {
 		if err != nil {
@@ -100,7 +127,7 @@ func (l *loaded) openSinks(e *engine, p place) (pg *postgres.Sink, err error) {
 
 func (l *loaded) config(p place, sources map[string]microbatch.Source, sinks []microbatch.BoundSink) microbatch.Config {
 	return microbatch.Config{
-		Name: l.Name, Plan: l.plan, Sources: sources, Sinks: sinks, LogDir: p.dir.logDir(), TempDir: p.dir.tempDir(),
+		Name: l.Name, Plan: l.plan, Version: l.version(), Sources: sources, Sinks: sinks, LogDir: p.dir.logDir(), TempDir: p.dir.tempDir(),
 		TriggerInterval: l.settings.Duration(ddl.TriggerInterval), MaxBatchRows: l.settings.Int(ddl.MaxBatchRows),
 		MaxBatchBytes: l.settings.Bytes(ddl.MaxBatchBytes), MemoryLimit: ddl.FormatBytes(l.settings.Bytes(ddl.MemoryLimit)),
 		SnapshotLogBytes: l.settings.Bytes(ddl.SnapshotLogBytes), KeepSnapshots: int(l.settings.Int(ddl.KeepSnapshots)),

@@ -59,6 +59,7 @@ func (a *app) readSpec(path, name string) (spec, error) {
 // loaded is a pipeline that is planned and whose options are checked; nothing was opened for it.
 type loaded struct {
 	spec
+	app      *app
 	file     *ddl.File
 	plan     *planner.Pipeline
 	settings ddl.Values
@@ -68,7 +69,7 @@ type loaded struct {
 
 // load parses, plans and checks. All mistakes in the file are reported at once, as ddl.Errors.
 func (a *app) load(ctx context.Context, s spec) (*loaded, error) {
-	l := &loaded{spec: s}
+	l := &loaded{spec: s, app: a}
 	var err error
 	if l.file, err = ddl.Parse(s.File, s.Text, a.env); err != nil {
 		return nil, err

@@ -234,7 +234,7 @@ func (d *Diff) output(old, now *Output) {
 func different(old, now *Output) (operator, detail string) {
 	if old.Fingerprint != now.Fingerprint {
 		if a, b := firstDifference(tree(old.Operators), tree(now.Operators)); a != nil {
-			return name(b), fmt.Sprintf("%s, and was %s", describe(b), describe(a))
+			return name(b), became(a, b)
 		}
 		return name(root(now.Operators)), "is maintained by other statements or another state"
 	}
@@ -298,6 +298,17 @@ func name(t *opTree) string {
 		return "output"
 	}
 	return t.Op
+}
+
+// became says what an operator is now and what it was.
+func became(was, now *opTree) string {
+	if was.Op == now.Op && was.Detail != now.Detail {
+		return fmt.Sprintf("%s; it was %s", now.Detail, was.Detail)
+	}
+	if was.Op == now.Op {
+		return "is maintained by other statements, because of what it reads"
+	}
+	return fmt.Sprintf("it was %s", describe(was))
 }
 
 func describe(t *opTree) string {

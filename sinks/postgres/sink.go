@@ -203,6 +203,9 @@ RETURNING l.xmax <> 0, l.epoch, l.batch, l.offsets::text, l.plan, l.content_hash
 		if l.Found {
 			l.Offsets = json.RawMessage(offsets)
 		}
+		if err := s.retire(ctx, tx); err != nil {
+			return err
+		}
 		for _, t := range s.targets {
 			if err := s.sameTable(ctx, tx, t, l.Batch); err != nil {
 				return err
