@@ -42,6 +42,8 @@ const (
 type manifest struct {
 	Segments  []segmentRef  `json:"segments"` // ascending and without gaps; the last is written to
 	Snapshots []snapshotRef `json:"snapshots"`
+	// Origin is the pipeline whose log this was before it was copied for another, whose files are labelled so.
+	Origin string `json:"origin,omitempty"`
 }
 
 // segmentRef is a live segment. Bytes and MaxBatch are known once it is sealed.
@@ -62,6 +64,12 @@ type snapshotRef struct {
 	At   time.Time `json:"at,omitzero"` // when it was published
 }
 
+// standsOn says that a snapshot can follow those that are there: a delta needs what it is relative to.
+func (m *manifest) standsOn(ref snapshotRef) bool {
+	n := len(m.Snapshots)
+	return ref.Base == 0 || n > 0 && m.Snapshots[n-1].Batch == ref.Base
+}
+
 // chainStart returns where the chain of snapshot i begins.
 func (m *manifest) chainStart(i int) int {
 	for i > 0 && m.Snapshots[i].Base > 0 {
@@ -71,7 +79,7 @@ func (m *manifest) chainStart(i int) int {
 }
 
 func (m manifest) clone() manifest {
-	return manifest{slices.Clone(m.Segments), slices.Clone(m.Snapshots)}
+	return manifest{slices.Clone(m.Segments), slices.Clone(m.Snapshots), m.Origin}
 }
 
 func segmentName(seq uint64) string   { return fmt.Sprintf("%016d%s", seq, segmentSuffix) }
@@ -139,7 +147,7 @@ func decodeManifest(b []byte) (*manifest, error) {
 		}
 	}
 	for i, s := range m.Snapshots {
-		if s.Base != 0 && (i == 0 || s.Base != m.Snapshots[i-1].Batch) {
+		if before := (&manifest{Snapshots: m.Snapshots[:i]}); !before.standsOn(s) {
 			return nil, fmt.Errorf("the snapshot of batch %d is relative to that of batch %d, which does not stand before it", s.Batch, s.Base)
 		}
 	}

@@ -24,7 +24,7 @@ func (l *Log) open() (*Recovered, error) {
 	if err := s.run(); err != nil {
 		return nil, err
 	}
-	if s.rec.Header.Pipeline != l.head.Pipeline {
+	if label := s.rec.Header.Pipeline; label != l.head.Pipeline && (label != m.Origin || m.Origin == "") {
 		return nil, fmt.Errorf("%s holds the log of pipeline %q, not of %q\nHint: give each pipeline its own directory", l.dir, s.rec.Header.Pipeline, l.head.Pipeline)
 	}
 	if err := s.setBadSnapshotsAside(); err != nil {

@@ -134,7 +134,7 @@ func (p *RepairPlan) planFrom() error {
 	if c.seq.Prepared != p.From-1 {
 		return p.unreachable(c)
 	}
-	keep := manifest{Segments: slices.Clone(p.manifest.Segments[:c.segments])}
+	keep := manifest{Segments: slices.Clone(p.manifest.Segments[:c.segments]), Origin: p.manifest.Origin}
 	last := &keep.Segments[c.segments-1]
 	p.rename = c.segments < len(p.manifest.Segments)
 	last.Bytes, last.MaxBatch = 0, 0
@@ -145,7 +145,7 @@ func (p *RepairPlan) planFrom() error {
 		switch {
 		case err != nil && !errors.As(err, &bad):
 			return err
-		case err == nil && ref.Batch <= c.seq.Committed:
+		case err == nil && ref.Batch <= c.seq.Committed && keep.standsOn(ref):
 			keep.Snapshots = append(keep.Snapshots, ref)
 		default:
 			p.rename = true

@@ -23,6 +23,9 @@ type Options struct {
 	UntilEnd bool `json:"until_end,omitempty"`
 	// Settings are pipeline options that go before the file's own SET statements. Defaults to none.
 	Settings map[string]string `json:"settings,omitempty"`
+	// FromSavepoint is a savepoint that the pipeline starts from when it has nothing yet: a name in the daemon's
+	// state directory, or an absolute directory. Defaults to none.
+	FromSavepoint string `json:"from_savepoint,omitempty"`
 }
 
 // Description is what a Launcher found out about a pipeline without running it.

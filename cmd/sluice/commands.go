@@ -15,6 +15,7 @@ func (a *app) commands() []*cobra.Command {
 		a.verifyCommand(),
 		a.drillCommand(),
 		a.psqlCommand(),
+		a.savepointCommand(),
 		a.serveCommand(),
 		a.submitCommand(),
 		a.lsCommand(),

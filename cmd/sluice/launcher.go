@@ -14,7 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluice-sql/sluice/checkpointlog"
+	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/planner/ddl"
+	"github.com/sluice-sql/sluice/savepoint"
 	"github.com/sluice-sql/sluice/server"
 	"github.com/sluice-sql/sluice/sinks/postgres"
 	"github.com/sluice-sql/sluice/sources/ingestlog"
@@ -114,6 +116,9 @@ func (n *launcher) Check(ctx context.Context, s server.Spec) (server.Description
 	if err != nil {
 		return server.Description{}, err
 	}
+	if err := n.checkSavepoint(l, s); err != nil {
+		return server.Description{}, err
+	}
 	r := &checkReport{}
 	if err := l.checkSources(ctx, r, place{db: db}.url()); err != nil {
 		return server.Description{}, err
@@ -160,13 +165,46 @@ func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, er
 	if err != nil {
 		return nil, err
 	}
-	e, err := l.open(ctx, place{dir: n.state.pipeline(l.Name), db: db, log: n.log})
+	p := place{dir: n.state.pipeline(l.Name), db: db, log: n.log}
+	if err := n.restore(ctx, l, s, p); err != nil {
+		return nil, err
+	}
+	e, err := l.open(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	about := l.describe(db)
 	about.Warnings = append(about.Warnings, e.warnings...)
 	return &runner{e, about}, nil
+}
+
+// checkSavepoint refuses a submission from a savepoint that it cannot start from.
+func (n *launcher) checkSavepoint(l *loaded, s server.Spec) error {
+	if s.Options.FromSavepoint == "" {
+		return nil
+	}
+	dir, err := findSavepoint(n.state, s.Options.FromSavepoint)
+	if err != nil {
+		return err
+	}
+	info, err := savepoint.Open(vfs.OS{}, dir)
+	if err != nil {
+		return err
+	}
+	return (&restoration{loaded: l, dir: dir, info: info}).check()
+}
+
+// restore puts a pipeline that has no log yet to its savepoint: the first start, or one after a crash of the first.
+// Later starts go on from where it is, and the savepoint may be gone then.
+func (n *launcher) restore(ctx context.Context, l *loaded, s server.Spec, p place) error {
+	if s.Options.FromSavepoint == "" || exists(filepath.Join(p.dir.logDir(), manifestName)) {
+		return nil
+	}
+	dir, err := findSavepoint(n.state, s.Options.FromSavepoint)
+	if err != nil {
+		return err
+	}
+	return l.restoreFrom(ctx, p, dir, false)
 }
 
 // Drop implements server.Launcher.

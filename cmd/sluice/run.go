@@ -25,6 +25,8 @@ type runOptions struct {
 	untilEnd     bool
 	maxBatchRows int64
 	json         bool
+	savepoint    string
+	rewind       bool
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -59,6 +61,8 @@ nothing is counted twice: the next run goes on from there.`,
 	f.BoolVar(&o.untilEnd, "until-end", false, "end when the input has been read; files are read as they are now")
 	f.Int64Var(&o.maxBatchRows, "max-batch-rows", 0, "a batch reads at most this many rows (default what the file says, or 100000)")
 	a.databaseFlags(cmd, &o.postgres, &o.state)
+	a.fromSavepointFlag(cmd, &o.savepoint, &o.state)
+	f.BoolVar(&o.rewind, "rewind", false, "with --from-savepoint: put a pipeline that has gone on back to it, tables and all")
 	f.BoolVar(&o.json, "json", false, "print the summary as JSON on standard output")
 	return cmd
 }
@@ -96,6 +100,9 @@ func (o *runOptions) spec() (spec, error) {
 }
 
 func (o *runOptions) run(ctx context.Context) (err error) {
+	if o.rewind && o.savepoint == "" {
+		return usagef("sluice run", "--rewind needs --from-savepoint")
+	}
 	if o.maxBatchRows < 0 {
 		return usagef("sluice run", "--max-batch-rows is %d, and must be positive", o.maxBatchRows)
 	}
@@ -122,6 +129,11 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	view := newRunView(o.app, l, p)
 	defer view.close()
 	p.log = o.log
+	if o.savepoint != "" {
+		if err := o.restore(starting, l, p); err != nil {
+			return orInterrupted(starting, err)
+		}
+	}
 	e, err := l.open(starting, p)
 	if err != nil {
 		return orInterrupted(starting, err)
@@ -135,6 +147,19 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 		return errors.Join(err, o.summary(l, p, e.Progress(), err))
 	}
 	return err
+}
+
+// restore puts the pipeline where --from-savepoint says.
+func (o *runOptions) restore(ctx context.Context, l *loaded, p place) error {
+	state, err := o.stateDirFrom(o.state)
+	if err != nil {
+		return err
+	}
+	dir, err := findSavepoint(state, o.savepoint)
+	if err != nil {
+		return err
+	}
+	return l.restoreFrom(ctx, p, dir, o.rewind)
 }
 
 // orInterrupted names the signal as the reason for what it broke off.

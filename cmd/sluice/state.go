@@ -22,6 +22,7 @@ import (
 //	pipelines/NAME/pipeline.sql   the text that runs, byte for byte
 //	pipelines/NAME/run.json       what else it takes to run it again (see record)
 //	pipelines/NAME/tmp/           where DuckDB spills; empty between runs
+//	savepoints/                   named copies of pipelines (package savepoint)
 //	postgres/                     the embedded PostgreSQL cluster
 type stateDir string
 

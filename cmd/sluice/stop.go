@@ -12,13 +12,15 @@ import (
 
 func (a *app) stopCommand() *cobra.Command {
 	o := &daemonOptions{app: a}
-	abort := false
+	abort, name := false, ""
 	cmd := &cobra.Command{
 		Use:     "stop NAME",
 		GroupID: "serve",
 		Short:   "Stop one of the daemon's pipelines",
 		Long: `Stop a pipeline after the batch at hand. Its tables stay as they are, and resume goes on from there; a new daemon
-does not start it.`,
+does not start it. With --savepoint, what the pipeline is at that batch is kept under a name; see sluice savepoint.`,
+		Example: `  sluice stop flights
+  sluice stop flights --savepoint before_upgrade`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.ask(cmd.Context(), func(ctx context.Context, c *server.Client) error {
@@ -29,11 +31,15 @@ does not start it.`,
 				if s.State == server.Stopping {
 					return fmt.Errorf("pipeline %s is still finishing its batch\nhint: look again with sluice status %s, or give the batch up with sluice stop --abort %s", s.Name, s.Name, s.Name)
 				}
+				if name != "" {
+					return o.keep(ctx, s, name)
+				}
 				return o.told(s)
 			})
 		},
 		ValidArgsFunction: a.pipelineNames(&o.state),
 	}
+	cmd.Flags().StringVar(&name, "savepoint", "", "then make a savepoint of that name")
 	cmd.Flags().BoolVar(&abort, "abort", false, "give the batch at hand up; it is run again after a resume")
 	o.flags(cmd)
 	return cmd
@@ -65,6 +71,21 @@ func (a *app) resumeCommand() *cobra.Command {
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "do not wait until it runs")
 	o.flags(cmd)
 	return cmd
+}
+
+// keep makes a savepoint of a pipeline that was stopped.
+func (o *daemonOptions) keep(ctx context.Context, s server.Status, name string) error {
+	sp := &savepointOptions{app: o.app, state: o.state, json: o.json}
+	info, err := sp.create(ctx, s.Name, name)
+	if err != nil {
+		return fmt.Errorf("pipeline %s is stopped, and no savepoint was made: %w", s.Name, err)
+	}
+	if !o.json {
+		if err := o.told(s); err != nil {
+			return err
+		}
+	}
+	return sp.created(info)
 }
 
 // told prints a pipeline's new state.

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +19,7 @@ type submitOptions struct {
 	untilEnd     bool
 	maxBatchRows int64
 	detach       bool
+	savepoint    string
 }
 
 func (a *app) submitCommand() *cobra.Command {
@@ -43,6 +46,7 @@ failed. Relative paths in the file start from the file's directory, as with run.
 	f.StringVar(&o.name, "name", "", "the pipeline's name (default the file's name without .sql)")
 	f.BoolVar(&o.untilEnd, "until-end", false, "finish when the input has been read; files are read as they are now")
 	f.Int64Var(&o.maxBatchRows, "max-batch-rows", 0, "a batch reads at most this many rows (default what the file says, or 100000)")
+	a.fromSavepointFlag(cmd, &o.savepoint, &o.state)
 	f.BoolVarP(&o.detach, "detach", "d", false, "do not wait for the first batch")
 	o.flags(cmd)
 	return cmd
@@ -56,6 +60,11 @@ func (o *submitOptions) run(ctx context.Context, c *server.Client, file string) 
 	s := server.Spec{Name: local.Name, SQL: string(local.Text), File: local.File, Dir: local.BaseDir, Options: server.Options{UntilEnd: o.untilEnd}}
 	if o.maxBatchRows != 0 {
 		s.Options.Settings = map[string]string{ddl.MaxBatchRows: fmt.Sprint(o.maxBatchRows)}
+	}
+	if s.Options.FromSavepoint = o.savepoint; strings.ContainsRune(o.savepoint, filepath.Separator) {
+		if s.Options.FromSavepoint, err = filepath.Abs(o.savepoint); err != nil {
+			return err
+		}
 	}
 	status, err := c.Submit(ctx, s)
 	if err != nil {

@@ -52,8 +52,9 @@ func TestCrashMatrix(t *testing.T) {
 // ofTables says that a point is passed only with tables to look up; TestLookupCrashMatrix reaches it.
 func ofTables(point string) bool { return strings.HasPrefix(point, "ingest.") }
 
-// ofRepairs says that only sluice log repair passes a point; TestRepairCrash reaches it.
-func ofRepairs(point string) bool { return strings.HasPrefix(point, "log.repair.") }
+// ofRepairs says that only sluice log repair or a savepoint passes a point; TestRepairCrash and the tests of package
+// savepoint reach it.
+func ofRepairs(point string) bool { return strings.HasPrefix(point, "log.repair.") || strings.HasPrefix(point, "savepoint.") }
 
 // firedSet remembers which points fired, from tests that run in parallel.
 type firedSet struct {

@@ -22,6 +22,7 @@ var layers = [][]string{
 	{"server"},
 	{"sources", "sinks"},
 	{"microbatch", "internal/oracle"},
+	{"savepoint"},
 	{"planner", "checkpointlog"},
 	{"internal", "queries"},
 }
