@@ -54,7 +54,9 @@ func ofTables(point string) bool { return strings.HasPrefix(point, "ingest.") }
 
 // ofRepairs says that only sluice log repair or a savepoint passes a point; TestRepairCrash and the tests of package
 // savepoint reach it.
-func ofRepairs(point string) bool { return strings.HasPrefix(point, "log.repair.") || strings.HasPrefix(point, "savepoint.") }
+func ofRepairs(point string) bool {
+	return strings.HasPrefix(point, "log.repair.") || strings.HasPrefix(point, "savepoint.")
+}
 
 // firedSet remembers which points fired, from tests that run in parallel.
 type firedSet struct {
