@@ -181,7 +181,7 @@ func (p *planning) columnsRead() map[string]map[int]bool {
 func (c *compiler) latest(in *SourceInput, pre *prelude, needed map[int]bool) error {
 	pre.table, pre.state = c.name("latest"), c.name("kept")
 	state := State{Name: pre.state, NKey: len(in.Key), EvictColumn: -1, Bound: "one row a key, deleted keys too; never evicted"}
-	var keys, values, list, texts, apply []string
+	var keys, list, texts, apply []string
 	for i, at := range in.Key {
 		name := "k" + itoa(i)
 		pre.names[at] = name
@@ -198,7 +198,6 @@ func (c *compiler) latest(in *SourceInput, pre *prelude, needed map[int]bool) er
 		list = append(list, settled(col)+" AS "+name)
 		if needed == nil || needed[at] {
 			state.Cols = append(state.Cols, vector.Field{Name: name, Type: col.Type})
-			values = append(values, name)
 			apply = append(apply, "CASE WHEN _there THEN "+name+" END AS "+name)
 		}
 	}

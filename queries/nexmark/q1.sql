@@ -1,5 +1,6 @@
 -- Nexmark 1, currency conversion: every bid with its price in euros instead of dollars.
 -- Class: incremental.
+-- Differs: nothing.
 CREATE SOURCE bid (
   auction BIGINT, bidder BIGINT, price BIGINT, channel VARCHAR, url VARCHAR, date_time TIMESTAMP, extra VARCHAR,
   WATERMARK FOR date_time AS date_time - INTERVAL '4 seconds'
