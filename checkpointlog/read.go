@@ -15,6 +15,7 @@ type Entry struct {
 	Segment string // file name
 	Offset  int64  // of the record; of its state change's first piece for a Prepared that has one
 	Bytes   int64  // on disk, the state change included
+	Plan    string // of the segment's header: which version of the pipeline wrote it
 
 	Planned   *Planned
 	Prepared  *Prepared // without Delta
@@ -89,15 +90,15 @@ func readEntries(r *segmentReader, last bool, yield func(Entry, error) bool) boo
 			yield(Entry{}, asCorrupt(r.path, err))
 			return false
 		}
-		if e, ok := entryOf(r.path, &rec); ok && !yield(e, nil) {
+		if e, ok := entryOf(r, &rec); ok && !yield(e, nil) {
 			return false
 		}
 	}
 }
 
 // entryOf turns a record into an entry; pieces of a delta and marks are not entries of their own.
-func entryOf(path string, rec *record) (Entry, bool) {
-	e := Entry{Segment: filepath.Base(path), Offset: rec.off, Bytes: rec.bytes, Planned: rec.planned, Committed: rec.committed}
+func entryOf(r *segmentReader, rec *record) (Entry, bool) {
+	e := Entry{Segment: filepath.Base(r.path), Offset: rec.off, Bytes: rec.bytes, Plan: r.head.Plan, Planned: rec.planned, Committed: rec.committed}
 	if rec.prepared != nil {
 		p := rec.prepared.Prepared
 		e.Prepared = &p

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,6 +23,9 @@ func repairLog(t testing.TB, closeIt bool) *vfs.Mem {
 		must(t, runBatch(l, b, 1))
 		if b == 4 || b == 8 {
 			must(t, takeSnapshot(l, b, 1))
+		}
+		if b == 5 || b == 7 || b == 10 {
+			must(t, takeDelta(l, b, 1, 1<<20))
 		}
 	}
 	if closeIt {
@@ -221,6 +225,20 @@ func checkHalfRepaired(fsys *vfs.Mem, from, was int64) error {
 		return fmt.Errorf("the same repair again: %w", err)
 	}
 	return checkRepaired(fsys, from-1)
+}
+
+// TestRepairDropsSnapshotsOfADamagedBase: what stands on a snapshot that does not read is of no use either.
+func TestRepairDropsSnapshotsOfADamagedBase(t *testing.T) {
+	fsys := repairLog(t, true)
+	flip(t, fsys, filepath.Join(testDir, snapshotName(8)), 400)
+	p, err := PlanRepair(testDir, fsys, 12)
+	must(t, err)
+	if !slices.Contains(p.SetAside, snapshotName(8)) || !slices.Contains(p.SetAside, snapshotName(10)) {
+		t.Errorf("set aside: %q", p.SetAside)
+	}
+	_, err = p.Apply()
+	must(t, err)
+	must(t, checkRepaired(fsys, 11))
 }
 
 // TestRepairFailpoints kills a repair at each of its points.

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/internal/term"
 	"github.com/sluice-sql/sluice/internal/vfs"
@@ -160,7 +158,7 @@ func (d *drill) close(keep bool, r *drillReport) error {
 	}
 	var errs []error
 	if d.db != nil && d.db.cluster == nil {
-		errs = append(errs, d.drop(ctx), d.dropSchema(ctx))
+		errs = append(errs, d.drop(ctx), dropSchema(ctx, d.url, d.schema))
 	}
 	errs = append(errs, d.db.Close())
 	// As root the cluster may lie elsewhere, behind a link.
@@ -168,15 +166,6 @@ func (d *drill) close(keep bool, r *drillReport) error {
 		errs = append(errs, os.RemoveAll(far))
 	}
 	return errors.Join(append(errs, os.RemoveAll(string(d.root)))...)
-}
-
-func (d *drill) dropSchema(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, d.url)
-	if err != nil {
-		return fmt.Errorf("drop the scratch schema: %w", err)
-	}
-	_, err = conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+pgx.Identifier{d.schema}.Sanitize())
-	return errors.Join(err, conn.Close(ctx))
 }
 
 // run is the drill's course: an undisturbed run, a kill at each step, kills at random instants, and the end.

@@ -15,8 +15,16 @@ import (
 	"github.com/sluice-sql/sluice/microbatch"
 )
 
+type replayOptions struct {
+	*logOptions
+	postgres string
+	into     string
+	until    string
+	replace  bool
+}
+
 func (a *app) replayCommand() *cobra.Command {
-	o := &logOptions{app: a}
+	o := &replayOptions{logOptions: &logOptions{app: a}}
 	cmd := o.flags(&cobra.Command{
 		Use:     "replay NAME|DIR",
 		GroupID: "prove",
@@ -24,12 +32,26 @@ func (a *app) replayCommand() *cobra.Command {
 		Long: `Execute logged batches again, from their recorded offsets and the state before them, in scratch state, and compare
 every output digest, every state change and every watermark with what the log says. It writes nothing, needs no
 PostgreSQL, and may run beside the engine. A difference means that the input was changed, or that something in the
-engine is not deterministic.`,
+engine is not deterministic.
+
+With --into SCHEMA it makes the pipeline's tables once more, beside the ones that it maintains: the input up to the
+ledger's offsets is read again, the file's own SELECTs answer over it in plain DuckDB, and the answers appear in that
+schema of the pipeline's PostgreSQL, all at once. --until gives the tables as they were: after a batch, or at a time,
+which is the last batch that was committed by then. The past reaches back as far as the log does, because the offsets
+and watermarks of a batch stand there: retention keeps the log since the older of two snapshots, and all of it until
+there are two (option keep_snapshots). The sources must still have the rows.`,
 		Example: `  sluice replay flights
-  sluice replay flights --from 40 --to 45 --json`,
+  sluice replay flights --from 40 --to 45 --json
+  sluice replay flights --into as_it_was --until '2026-01-02 15:04:05'
+  sluice replay flights --into check --until 120 --replace`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return o.replay(cmd.Context(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
 	})
+	f := cmd.Flags()
+	f.StringVar(&o.into, "into", "", "make the tables in this schema, which must not exist or be empty")
+	f.StringVar(&o.until, "until", "", "with --into: the tables as they were after this batch or at this time (UTC unless it says otherwise)")
+	f.BoolVar(&o.replace, "replace", false, "with --into: take the place of a schema that an earlier replay made")
+	f.StringVar(&o.postgres, "postgres", "", "connection string of the PostgreSQL with the tables (default the one that the pipeline ran with)")
 	o.rangeFlags(cmd)
 	return cmd
 }
@@ -44,12 +66,28 @@ type replayReport struct {
 	Mismatches []microbatch.ReplayBatch `json:"mismatches"`
 }
 
-func (o *logOptions) replay(ctx context.Context, arg string) error {
+func (o *replayOptions) run(ctx context.Context, arg string) error {
 	if err := o.checkRange("sluice replay"); err != nil {
 		return err
 	}
+	if o.into == "" && (o.until != "" || o.replace) {
+		return usagef("sluice replay", "--until and --replace say what --into SCHEMA makes; batches to compare are chosen with --from and --to")
+	}
+	if o.into != "" && (o.from > 0 || o.to > 0) {
+		return usagef("sluice replay", "--into takes everything from the beginning to --until; --from and --to are for comparing batches")
+	}
 	ctx, stop := interruptible(ctx)
 	defer stop()
+	if o.into != "" {
+		if err := o.replayInto(ctx, arg); err != nil {
+			return orInterrupted(ctx, err)
+		}
+		return nil
+	}
+	return o.replay(ctx, arg)
+}
+
+func (o *logOptions) replay(ctx context.Context, arg string) error {
 	l, dir, _, err := o.reload(ctx, o.state, arg)
 	if err != nil {
 		return orInterrupted(ctx, err)
