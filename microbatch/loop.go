@@ -19,6 +19,8 @@ func (p *Pipeline) Run(ctx context.Context) (err error) {
 			err = failed
 		}
 	}()
+	ctx, settle := p.owned(ctx)
+	defer func() { err = settle(err) }()
 	defer p.ahead.drop()
 	for {
 		b, err := p.plan(ctx) // 1  choose offset ranges; fix the batch's time and watermark

@@ -45,11 +45,15 @@ func shortHash(parts ...string) string {
 
 // connect opens a session with every setting pinned that the sink's statements depend on.
 func (s *Sink) connect(ctx context.Context, pipeline, role string) (*session, error) {
+	return s.connectAs(ctx, applicationName(pipeline, role))
+}
+
+func (s *Sink) connectAs(ctx context.Context, name string) (*session, error) {
 	cfg, err := pgx.ParseConfig(s.options.URL)
 	if err != nil {
 		return nil, fmt.Errorf("read the Postgres connection string: %w", err)
 	}
-	cfg.RuntimeParams["application_name"] = applicationName(pipeline, role)
+	cfg.RuntimeParams["application_name"] = name
 	cfg.RuntimeParams["client_encoding"] = "UTF8"
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = s.options.ConnectTimeout

@@ -61,7 +61,7 @@ func (s *Sink) Drop(ctx context.Context, pipeline string, tables Tables) (droppe
 				return err
 			}
 		}
-		for _, table := range []string{"batches", "dead_letter", "targets", "staged", "batch_time"} {
+		for _, table := range []string{"batches", "dead_letter", "targets", "staged", "batch_time", "lease"} {
 			var there bool // an older schema has fewer
 			if err := tx.QueryRow(ctx, "SELECT to_regclass('sluice.' || $1) IS NOT NULL", table).Scan(&there); err != nil {
 				return err

@@ -9,7 +9,10 @@ import (
 )
 
 // schemaVersion counts the changes of schema sluice; migrations[i] leads from version i to i+1.
-const schemaVersion = 2
+const schemaVersion = 3
+
+// leaseSchema is the first version that has sluice.lease.
+const leaseSchema = 3
 
 // schemaLock is the key of the advisory lock under which the schema is made and migrated ("sluice").
 const schemaLock = 0x736c75696365
@@ -116,6 +119,17 @@ CREATE TABLE sluice.batch_time (
   PRIMARY KEY (pipeline, batch)
 );
 COMMENT ON TABLE sluice.batch_time IS 'of pipelines with a batch_time column, when each batch was planned and how far it read: the values of the column; never pruned';
+`, `
+CREATE TABLE sluice.lease (
+  pipeline text PRIMARY KEY,
+  epoch bigint NOT NULL,
+  owner text NOT NULL,
+  directory text NOT NULL,
+  renewals bigint NOT NULL,
+  renewed_at timestamptz NOT NULL,
+  released boolean NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE sluice.lease IS 'who runs each pipeline, renewed every second: when nobody does for three, a standby takes over';
 `}
 
 // ensureSchema creates or migrates schema sluice, once, however many engines start together.

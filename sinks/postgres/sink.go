@@ -32,6 +32,9 @@ type Options struct {
 	RetryFor time.Duration
 	// KeepBatches is how many rows of history sluice.batches keeps per pipeline. Defaults to 10,000.
 	KeepBatches int64
+	// Owner names the engine that holds the pipeline's lease, and Directory where its log is, for standbys. Defaults to
+	// an engine that does not renew its lease.
+	Owner, Directory string
 }
 
 // validate reports all problems and fills in the defaults.
@@ -76,6 +79,10 @@ type Sink struct {
 	targets  []*target
 	warnings []string
 	conn     *session
+	keeper   *keeper // nil without an owner
+	// head is the content hash that the ledger must have before the next commit: of the batch that the engine's
+	// state builds on. Empty when the ledger knows none.
+	head string
 
 	// last is the batch that this process staged last, kept until it is committed: if the server crashes
 	// in between, its staging is lost and Commit stages it again.
@@ -99,6 +106,7 @@ func (s *Sink) Warnings() []string { return s.warnings }
 
 // Close ends the connection.
 func (s *Sink) Close() error {
+	s.releaseLease()
 	if s.conn == nil {
 		return nil
 	}
@@ -126,7 +134,8 @@ func (s *Sink) Open(ctx context.Context, pipeline string, targets []microbatch.T
 		s.conn = nil
 		return microbatch.Ledger{}, err
 	}
-	s.epoch = ledger.Epoch
+	s.epoch, s.head = ledger.Epoch, ledger.ContentHash
+	s.keepLease()
 	if _, err := ses.Exec(ctx, "SELECT set_config('application_name', $1, false)", applicationName(pipeline, fmt.Sprint(s.epoch))); err != nil {
 		return microbatch.Ledger{}, explain("name the session", err)
 	}
@@ -200,6 +209,9 @@ RETURNING l.xmax <> 0, l.epoch, l.batch, l.offsets::text, l.plan, l.content_hash
 		if err != nil {
 			return err
 		}
+		if err := s.takeLease(ctx, tx, l.Epoch); err != nil {
+			return err
+		}
 		if l.Found {
 			l.Offsets = json.RawMessage(offsets)
 		}
@@ -223,8 +235,10 @@ RETURNING l.xmax <> 0, l.epoch, l.batch, l.offsets::text, l.plan, l.content_hash
 // deadTable is where the pipeline's dead letters wait for phase 2.
 func (s *Sink) deadTable() string { return `sluice."stg_` + shortHash(s.pipeline) + `_dead"` }
 
-func (s *Sink) endOlder(ctx context.Context, ses *session) error {
-	_, err := ses.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+func (s *Sink) endOlder(ctx context.Context, on interface {
+	Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
+}) error {
+	_, err := on.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE starts_with(application_name, $1) AND datname = current_database() AND pid <> pg_backend_pid()`, applicationPrefix(s.pipeline))
 	return explain("end the sessions of an older engine", err)
 }

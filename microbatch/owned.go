@@ -1,0 +1,41 @@
+package microbatch
+
+import (
+	"context"
+	"errors"
+)
+
+// Owned is a Sink that knows, between batches too, whether the pipeline is still this engine's.
+type Owned interface {
+	// Lost delivers one error, which wraps ErrFenced, when another engine has taken the pipeline over, or nil when
+	// the sink is closed. It may be nil itself.
+	Lost() <-chan error
+}
+
+// owned is a context that ends when any sink says that the pipeline is lost, so that an engine which was taken over
+// stops at once and not at its next commit. settle gives the run's error, or that loss as its cause.
+func (p *Pipeline) owned(ctx context.Context) (_ context.Context, settle func(error) error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	for _, s := range p.sinks {
+		o, ok := s.Sink.(Owned)
+		if !ok || o.Lost() == nil {
+			continue
+		}
+		go func() {
+			select {
+			case err := <-o.Lost():
+				if err != nil {
+					cancel(err)
+				}
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, func(err error) error {
+		defer cancel(nil)
+		if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrFenced) && !errors.Is(err, ErrFenced) {
+			return cause
+		}
+		return err
+	}
+}
