@@ -111,6 +111,12 @@ func (p *pipeline) drop(ctx context.Context, tables Tables) ([]string, error) {
 		return nil, err
 	}
 	defer unlock()
+	p.mu.Lock()
+	elsewhere := p.state == Standby
+	p.mu.Unlock()
+	if elsewhere {
+		return nil, newError(CodeState, "drop it at the daemon that runs it", "pipeline %q is run by another daemon; this one stands by", p.name)
+	}
 	if err := p.update(func(r *record) { r.Desired, r.Tables = WantDropped, tables }); err != nil {
 		return nil, err
 	}

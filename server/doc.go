@@ -10,6 +10,7 @@
 //	stopped     by request; resume goes on where it stopped
 //	finished    the bounded input is at its end
 //	failed      trying again would not help; the error says what would
+//	standby     another daemon runs it, and this one takes over when that one is gone
 //	dropping    its rows, tables and log are being removed
 //
 // One pipeline's failure is its own: the others go on. Every pipeline survives the daemon. Its directory,

@@ -179,7 +179,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // testFleet opens a fleet over a state directory.
 func testFleet(t *testing.T, dir string, l Launcher) *fleet {
 	t.Helper()
-	f, err := openFleet(dir, l, quiet())
+	f, err := openFleet(dir, l, quiet(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

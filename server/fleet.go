@@ -26,11 +26,15 @@ type fleet struct {
 	// pipelines by name; nil while a submission under that name is being checked.
 	pipelines map[string]*pipeline
 	closing   bool
+
+	standby *standby // nil unless this daemon stands by for another
+	// lost delivers the error when every pipeline that ran was taken over.
+	lost chan error
 }
 
 // openFleet reads the pipelines of a state directory; none runs yet.
-func openFleet(stateDir string, l Launcher, logger *slog.Logger) (*fleet, error) {
-	f := &fleet{launcher: l, store: store{filepath.Join(stateDir, "pipelines")}, logger: logger, pipelines: map[string]*pipeline{}}
+func openFleet(stateDir string, l Launcher, logger *slog.Logger, by *standby) (*fleet, error) {
+	f := &fleet{launcher: l, store: store{filepath.Join(stateDir, "pipelines")}, logger: logger, pipelines: map[string]*pipeline{}, lost: make(chan error, 1), standby: by}
 	if err := os.MkdirAll(f.store.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create the pipelines' directory: %w", err)
 	}
@@ -40,7 +44,7 @@ func openFleet(stateDir string, l Launcher, logger *slog.Logger) (*fleet, error)
 	}
 	for _, name := range names {
 		rec, err := f.store.load(name)
-		p := newPipeline(rec, l, f.store, logger)
+		p := f.newPipeline(rec)
 		if err != nil {
 			// A damaged file leads here. The others run all the same.
 			logger.Error("a pipeline could not be read", "pipeline", name, "error", err)
@@ -50,6 +54,12 @@ func openFleet(stateDir string, l Launcher, logger *slog.Logger) (*fleet, error)
 		f.pipelines[name] = p
 	}
 	return f, nil
+}
+
+func (f *fleet) newPipeline(rec record) *pipeline {
+	p := newPipeline(rec, f.launcher, f.store, f.logger)
+	p.standby, p.fenced = f.standby, f.fencedAll
+	return p
 }
 
 // resumeAll starts what should run and completes drops that a daemon's end interrupted.
@@ -147,7 +157,7 @@ func (f *fleet) admit(ctx context.Context, s Spec) (*pipeline, error) {
 	if err := f.store.create(rec); err != nil {
 		return nil, errors.Join(err, f.store.undo(s.Name))
 	}
-	p := newPipeline(rec, f.launcher, f.store, f.logger)
+	p := f.newPipeline(rec)
 	f.pipelines[s.Name] = p
 	p.logger.Info("submitted", "file", s.File)
 	return p, p.start()

@@ -32,7 +32,12 @@ type pipeline struct {
 	restarts int
 	retryAt  time.Time
 	run      *run // nil when no goroutine keeps the pipeline going
-	shut     bool // by the daemon's end: nothing starts any more
+	// standby is nil unless this daemon stands by for another; owner is then who runs the pipeline.
+	standby *standby
+	owner   string
+	// fenced hears of a run that ended because another engine took over.
+	fenced func(error)
+	shut   bool // by the daemon's end: nothing starts any more
 }
 
 // run is the goroutine that starts a pipeline, starts it again after failures, and ends with it.
@@ -98,6 +103,10 @@ func (p *pipeline) enter(s State) {
 // keep is the life of a run: attempts until one ends it.
 func (p *pipeline) keep(ctx, halted context.Context) {
 	for tries := 1; ; tries++ {
+		if p.standby != nil && !p.await(ctx, halted) {
+			p.end(Stopped, nil)
+			return
+		}
 		advanced, err := p.attempt(ctx, halted)
 		if advanced {
 			tries = 1
@@ -111,8 +120,16 @@ func (p *pipeline) keep(ctx, halted context.Context) {
 			err = nil
 		}
 		next := a.next()
+		if p.standby != nil && next == Failed && errors.Is(err, microbatch.ErrFenced) {
+			p.logger.Warn("another engine has taken the pipeline over; this daemon stands by", "error", err)
+			tries = 0
+			continue
+		}
 		if next != Restarting {
 			p.end(next, err)
+			if next == Failed && errors.Is(err, microbatch.ErrFenced) && p.fenced != nil {
+				p.fenced(err)
+			}
 			return
 		}
 		if !p.pause(halted, err, backoff(tries)) {
@@ -255,6 +272,9 @@ func (p *pipeline) status() Status {
 	s := Status{Name: p.name, State: p.state, Desired: p.rec.Desired, File: p.rec.Spec.File, Dir: p.rec.Spec.Dir, Options: p.rec.Spec.Options,
 		SubmittedAt: p.rec.SubmittedAt, StateSince: p.since, Progress: p.rec.Progress, Restarts: p.restarts, RetryAt: p.retryAt,
 		Problem: p.problem, Description: p.rec.Description}
+	if p.state == Standby {
+		s.Owner = p.owner
+	}
 	if p.runner != nil {
 		progress := p.runner.Progress()
 		s.Progress = &progress

@@ -25,6 +25,8 @@ type Config struct {
 	Listen string
 	// ListenElsewhere takes any free port when Listen's is in use. Defaults to failing.
 	ListenElsewhere bool
+	// Standby is the state directory of the daemon to take over from when it is gone. Defaults to none.
+	Standby string
 	// Version is what GET /v1/version tells. Defaults to "".
 	Version string
 	// Logger gets what an operator should see. Defaults to slog.Default.
@@ -139,8 +141,16 @@ const (
 
 // Run resumes the pipelines and takes requests until ctx is done. Then every pipeline finishes its batch, or
 // gives it up once abort is done as well.
+//
+// With Config.Standby the launcher must be a Deputy too. Without it Run also ends when the last of its pipelines was
+// taken over by another engine: its error then wraps microbatch.ErrFenced.
 func (s *Server) Run(ctx, abort context.Context, l Launcher) (err error) {
-	if s.fleet, err = openFleet(s.cfg.StateDir, l, s.cfg.Logger); err != nil {
+	deputy, _ := l.(Deputy)
+	by, err := openStandby(s.cfg.Standby, s.cfg.StateDir, deputy)
+	if err != nil {
+		return err
+	}
+	if s.fleet, err = openFleet(s.cfg.StateDir, l, s.cfg.Logger, by); err != nil {
 		return err
 	}
 	s.fleet.resumeAll()
@@ -149,9 +159,19 @@ func (s *Server) Run(ctx, abort context.Context, l Launcher) (err error) {
 	if s.tcp != nil {
 		servers = append(servers, s.serve(s.tcp, guardTCP(s.token, s.tcp.Addr(), api)))
 	}
-	<-ctx.Done()
+	following, stopFollowing := context.WithCancel(ctx)
+	defer stopFollowing()
+	if by != nil {
+		go s.fleet.follow(following)
+	}
+	var fenced error
+	select {
+	case <-ctx.Done():
+	case fenced = <-s.fleet.lost:
+	}
+	stopFollowing()
 	// Requests are answered while the pipelines end, so that `sluice ls` can show what is waited for.
-	err = s.fleet.shutdown(abort)
+	err = errors.Join(fenced, s.fleet.shutdown(abort))
 	closing, cancel := context.WithTimeout(context.Background(), hangUpTimeout)
 	defer cancel()
 	for _, h := range servers {

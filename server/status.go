@@ -18,6 +18,8 @@ const (
 	Finished   State = "finished"
 	Failed     State = "failed"
 	Dropping   State = "dropping"
+	// Standby: another daemon runs it, and this one takes over when that one is gone.
+	Standby State = "standby"
 )
 
 // Settled says that nothing more happens until somebody asks for it.
@@ -37,6 +39,8 @@ type Status struct {
 	StateSince time.Time `json:"state_since"`
 	// Progress is of the current run, or of the last; absent before the first.
 	Progress *microbatch.Progress `json:"progress,omitempty"`
+	// Owner is who runs a pipeline in standby: host, process and a random part.
+	Owner string `json:"owner,omitempty"`
 	// Restarts counts the starts after a failure since the daemon began or the user resumed.
 	Restarts int `json:"restarts"`
 	// RetryAt is when a restarting pipeline is started again.

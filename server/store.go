@@ -25,11 +25,13 @@ const (
 
 // record is pipeline.json. The SQL lies beside it, so that a person can read it.
 type record struct {
-	Format      int                  `json:"format"`
-	Spec        Spec                 `json:"spec"`
-	Desired     Desired              `json:"desired"`
-	Finished    bool                 `json:"finished,omitempty"`
-	Tables      Tables               `json:"drop_tables,omitempty"`
+	Format   int     `json:"format"`
+	Spec     Spec    `json:"spec"`
+	Desired  Desired `json:"desired"`
+	Finished bool    `json:"finished,omitempty"`
+	Tables   Tables  `json:"drop_tables,omitempty"`
+	// Adopted: another daemon runs it, and this directory has no log of it yet.
+	Adopted     bool                 `json:"adopted,omitempty"`
 	SubmittedAt time.Time            `json:"submitted_at"`
 	Description Description          `json:"description"`
 	Progress    *microbatch.Progress `json:"last_progress,omitempty"`

@@ -28,6 +28,8 @@ type launcher struct {
 	state stateDir
 	url   string // empty: the embedded cluster, started with the first pipeline that needs it
 	log   *slog.Logger
+	// standbyFor is the state directory of the daemon to stand by for; empty for none.
+	standbyFor string
 
 	mu sync.Mutex
 	db *database
@@ -165,6 +167,11 @@ func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, er
 	if err != nil {
 		return nil, err
 	}
+	if len(l.targets(toPostgres)) > 0 {
+		if err := n.elsewhere(ctx, l.Name); err != nil {
+			return nil, err
+		}
+	}
 	p := place{dir: n.state.pipeline(l.Name), db: db, log: n.log}
 	if err := n.restore(ctx, l, s, p); err != nil {
 		return nil, err
@@ -269,7 +276,7 @@ func (n *launcher) Classify(err error) server.Fault {
 		case "08", "53", "57", "58": // connection, resources, shutdown, system error
 			return server.Transient
 		}
-	case errors.As(err, &connect), errors.As(err, &network), errors.Is(err, checkpointlog.ErrLocked):
+	case errors.As(err, &connect), errors.As(err, &network), errors.Is(err, checkpointlog.ErrLocked), errors.Is(err, errElsewhere):
 		return server.Transient
 	}
 	return server.Unknown

@@ -20,6 +20,7 @@ type serveOptions struct {
 	state    string
 	socket   string
 	listen   string
+	standby  string
 	// elsewhere: any free port will do, because the user named none.
 	elsewhere bool
 }
@@ -38,10 +39,18 @@ The daemon listens on a Unix socket in the state directory, which only its user 
 programs that send the token in STATE_DIR/token; docs/api.md describes the requests. Web pages cannot reach it.
 
 The first SIGINT or SIGTERM lets every pipeline finish its batch, the second gives the batches up. Either way the
-next daemon goes on from there. Variables in SQL files, ${NAME}, come from the daemon's environment.`,
+next daemon goes on from there. Variables in SQL files, ${NAME}, come from the daemon's environment.
+
+With --standby DIR the daemon stands by for another one, whose state directory is DIR, on storage that both see. It
+lists that daemon's pipelines as "standby" and takes each over, with its file and options, within 5 seconds of its owner's
+end: the owner renews a lease in PostgreSQL every second, and a lease that nobody renews for three is free. An owner
+that was only paused or cut off commits nothing afterwards, and ends with exit code 5. Both daemons need the same
+--postgres. Two daemons may stand by for each other: whichever has a pipeline's lease runs it.`,
 		Example: `  sluice serve                              # in one terminal, or under systemd
   sluice submit flights.sql                 # in another
-  sluice ls`,
+  sluice ls
+  sluice serve --state-dir /shared/a --postgres URL                        # on one machine
+  sluice serve --state-dir /shared/b --postgres URL --standby /shared/a    # on another`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.elsewhere = !cmd.Flags().Changed("listen")
@@ -55,6 +64,10 @@ next daemon goes on from there. Variables in SQL files, ${NAME}, come from the d
 	a.databaseFlags(cmd, &o.postgres, &o.state)
 	a.socketFlag(cmd, &o.socket)
 	cmd.Flags().StringVar(&o.listen, "listen", server.DefaultListen, `loopback TCP address, or "off"; when the default is in use, any free port`)
+	cmd.Flags().StringVar(&o.standby, "standby", "", "take over from the daemon with this state directory when it is gone")
+	if err := cmd.MarkFlagDirname("standby"); err != nil {
+		panic("sluice: completion of --standby: " + err.Error())
+	}
 	complete(cmd, "listen", server.DefaultListen, "127.0.0.1:0", "off")
 	return cmd
 }
@@ -67,7 +80,17 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := server.New(server.Config{StateDir: string(state), Socket: o.socketPath(o.socket, ""), Listen: o.listen, ListenElsewhere: o.elsewhere,
+	url := o.postgresURL(o.postgres)
+	if o.standby != "" {
+		other, err := absDir(o.standby)
+		if err != nil {
+			return err
+		}
+		if o.standby = string(other); url == "" {
+			return usagef("sluice serve", "--standby needs the database of the other daemon: name it with --postgres or SLUICE_POSTGRES (a private one ends with its machine)")
+		}
+	}
+	s, err := server.New(server.Config{Standby: o.standby, StateDir: string(state), Socket: o.socketPath(o.socket, ""), Listen: o.listen, ListenElsewhere: o.elsewhere,
 		Version: version(), Logger: o.log})
 	if err != nil {
 		return err
@@ -75,7 +98,8 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	end, abort, restore := o.twoSignals(ctx)
 	defer restore()
-	l := newLauncher(o.app, state, o.postgresURL(o.postgres), o.log)
+	l := newLauncher(o.app, state, url, o.log)
+	l.standbyFor = o.standby
 	defer func() { err = errors.Join(err, l.Close()) }()
 	// Why now: a machine without PostgreSQL is to be heard of before the first pipeline.
 	db, err := l.database(end)
@@ -99,6 +123,9 @@ func (o *serveOptions) announce(s *server.Server, state stateDir, db *database) 
 		fmt.Fprintf(w, "  http:     http://%s, token in %s\n", addr, s.TokenPath())
 	}
 	fmt.Fprintf(w, "  database: %s\n", db.display())
+	if o.standby != "" {
+		fmt.Fprintf(w, "  standby:  for the daemon of %s\n", o.standby)
+	}
 	if cmd := db.psqlNow(); cmd != "" {
 		fmt.Fprintf(w, "  look:     %s\n", cmd)
 	}

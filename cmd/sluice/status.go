@@ -44,6 +44,7 @@ func (o *daemonOptions) printStatus(s server.Status) error {
 	}
 	o.field("pipeline", s.Name)
 	o.field("state", o.stateLine(s))
+	o.field("owner", s.Owner)
 	o.field("file", filepath.Join(s.Dir, filepath.Base(s.File)))
 	o.field("submitted", o.ago(s.SubmittedAt))
 	if s.Progress != nil {
