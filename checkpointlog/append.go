@@ -218,7 +218,7 @@ func (l *Log) append(typ frameType, body func([]byte) []byte) error {
 // records can be appended meanwhile: only the bytes written before are counted as durable.
 func (l *Log) syncActive(doing string, before, after *failpoint.Point) error {
 	l.mu.Lock()
-	w, size := l.active, l.active.size
+	w, size, prepared := l.active, l.active.size, l.seq.Prepared
 	l.mu.Unlock()
 	start := time.Now()
 	err := before.Hit()
@@ -234,7 +234,7 @@ func (l *Log) syncActive(doing string, before, after *failpoint.Point) error {
 	if err != nil {
 		return l.fail(doing, err)
 	}
-	w.synced = size
+	w.synced, l.durable = size, prepared
 	l.stats.Syncs++
 	l.stats.SyncFor += took
 	return nil

@@ -74,6 +74,8 @@ type Log struct {
 	poison   error
 	closed   bool
 	writing  *SnapshotWriter
+	durable  int64  // newest batch whose Prepared is known to be synced
+	pins     []*Pin // of copies of the log
 
 	// newHeader says that the active segment carries another header than head: the program or DuckDB
 	// changed, and the first Plan begins a new segment.

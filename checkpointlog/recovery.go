@@ -78,6 +78,7 @@ func (l *Log) resume(s *scan) error {
 		return fmt.Errorf("making the end of the log durable: %w", err)
 	}
 	l.manifest, l.seq, l.maxBatch = s.manifest, s.last.seq, s.last.max
+	l.durable = l.seq.Prepared
 	l.planned, l.recent = s.plans, make(map[int64]*Prepared)
 	maps.DeleteFunc(l.planned, func(batch int64, _ *Planned) bool { return batch <= l.seq.Prepared })
 	if p := s.rec.LastPrepared; p != nil {

@@ -36,7 +36,7 @@ func (l *Log) addSnapshot(ref snapshotRef, absorbed []snapshotRef) (dead []strin
 		dead = append(dead, snapshotName(old.Batch))
 	}
 	m.Snapshots = append(m.Snapshots, ref)
-	dead = append(dead, m.retain(l.opt.KeepSnapshots, ref.At.Add(-l.opt.KeepSnapshotsFor))...)
+	dead = append(dead, m.retain(l.opt.KeepSnapshots, ref.At.Add(-l.opt.KeepSnapshotsFor), l.pinned(ref.Batch))...)
 	if err := l.unlocked(func() error { return writeManifest(l.fs, l.dir, m) }); err != nil {
 		return nil, l.fail("publishing snapshot", err)
 	}
@@ -54,12 +54,12 @@ func (l *Log) unlocked(fn func() error) error {
 
 // retain drops the oldest chains of snapshots beyond the newest keep, unless one has a snapshot from after
 // since; and segments that only the dropped ones needed: those whose every record is about a batch that the
-// last snapshot of the oldest kept chain includes. It returns their names.
+// last snapshot of the oldest kept chain includes, and none after the pinned batch. It returns their names.
 //
 // Why it counts chains: the snapshots of one share a file, and what is kept for the case that a file is
 // damaged must not need that file. Why nothing of the log goes before there are keep of them: its beginning
 // stands in for the ones missing, so that a damaged snapshot never costs the state.
-func (m *manifest) retain(keep int, since time.Time) (dead []string) {
+func (m *manifest) retain(keep int, since time.Time, pinned int64) (dead []string) {
 	chains := m.chains()
 	for len(chains) > keep && !chains[0][len(chains[0])-1].At.After(since) {
 		for _, s := range chains[0] {
@@ -71,7 +71,7 @@ func (m *manifest) retain(keep int, since time.Time) (dead []string) {
 	if len(chains) < keep {
 		return dead
 	}
-	oldest := chains[0][len(chains[0])-1].Batch
+	oldest := min(chains[0][len(chains[0])-1].Batch, pinned)
 	for len(m.Segments) > 1 && m.Segments[0].MaxBatch <= oldest {
 		dead = append(dead, segmentName(m.Segments[0].Seq))
 		m.Segments = m.Segments[1:]

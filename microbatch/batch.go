@@ -152,6 +152,10 @@ func (p *Pipeline) prepare(b *batch) (err error) {
 func (p *Pipeline) commit(ctx context.Context, b *batch) error {
 	start := time.Now()
 	defer func() { b.commitFor = time.Since(start) }()
+	// Why here: whatever way a batch comes to its commit, no ledger must get ahead of a copy that is to keep up.
+	if err := p.mirrored(ctx, b.number); err != nil {
+		return err
+	}
 	for i, s := range p.sinksOf(b) {
 		if i > 0 {
 			if err := fpBetween.Hit(); err != nil {

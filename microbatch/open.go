@@ -137,9 +137,13 @@ func (p *Pipeline) recover(ctx context.Context, rec *checkpointlog.Recovered) er
 	if decision.Action != checkpointlog.Refuse {
 		p.cfg.Logger.Info("starting", "pipeline", p.cfg.Name, "epoch", p.epoch, "decision", decision.Action.String(), "batch", decision.Batch)
 	}
-	switch decision.Action {
-	case checkpointlog.Refuse:
+	if decision.Action == checkpointlog.Refuse {
 		return decision.Err()
+	}
+	if err := p.startMirrors(ctx); err != nil {
+		return err
+	}
+	switch decision.Action {
 	case checkpointlog.Start:
 		return nil
 	case checkpointlog.Reexecute:

@@ -40,6 +40,8 @@ type Config struct {
 	Sinks   []BoundSink
 	// LogDir holds the checkpoint log.
 	LogDir string
+	// Mirrors copy the log elsewhere. Defaults to none.
+	Mirrors []Mirror
 
 	// TriggerInterval is the time from the start of one batch to the start of the next while the sources
 	// have less than a full batch. Defaults to 1 s.
@@ -188,6 +190,7 @@ func (p *Pipeline) Stop() { p.stopOnce.Do(func() { close(p.stop) }) }
 // Close releases the log, DuckDB and the state; the sources and sinks are the caller's.
 func (p *Pipeline) Close() error {
 	var errs []error
+	errs = append(errs, p.closeMirrors())
 	if p.log != nil {
 		errs = append(errs, p.log.Close())
 	}

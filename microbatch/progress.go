@@ -38,6 +38,8 @@ type Progress struct {
 	SnapshotWait  time.Duration `json:"snapshot_wait_ns"`
 	// RowsFuture are among RowsIn: too far in the future to move the watermark.
 	RowsFuture int64 `json:"rows_future"`
+	// Mirrors are the copies of the log elsewhere.
+	Mirrors []MirrorStatus `json:"mirrors,omitempty"`
 }
 
 // progress is written by the loop and its finisher and read by anyone.
@@ -111,6 +113,10 @@ func (p *progress) snapshotted(batch int64) {
 // Progress returns where the pipeline is; it may be called from any goroutine.
 func (p *Pipeline) Progress() Progress {
 	p.progress.mu.Lock()
-	defer p.progress.mu.Unlock()
-	return p.progress.p
+	at := p.progress.p
+	p.progress.mu.Unlock()
+	for _, m := range p.cfg.Mirrors {
+		at.Mirrors = append(at.Mirrors, m.Status())
+	}
+	return at
 }

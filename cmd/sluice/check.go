@@ -112,6 +112,9 @@ func (o *checkOptions) check(ctx context.Context) (*checkReport, error) {
 	if err := o.checkInputs(ctx, l, state, r); err != nil {
 		return nil, err
 	}
+	if err := l.checkCopies(ctx, r, place{dir: state.pipeline(l.Name), log: o.log}); err != nil {
+		return nil, err
+	}
 	if !l.durable() {
 		r.add("target", "standard output", "no PostgreSQL needed")
 		return r, nil

@@ -24,6 +24,10 @@ type place struct {
 	// out is where views without a table go; nil discards them, as under a daemon.
 	out *term.Stream
 	log *slog.Logger
+	// note shows people what happens before the pipeline runs; nil writes it to log.
+	note func(format string, args ...any)
+	// restoring is told how many bytes of the log were restored, and of how many; it may be nil.
+	restoring func(done, total int64)
 }
 
 // url is the connection string of the pipeline's own Postgres, empty if there is none.
@@ -64,6 +68,7 @@ func (l *loaded) settle(ctx context.Context, p place) error {
 		return err
 	}
 	p.out = nil // what it prints was printed
+	was.copies, was.copying = l.copies, l.copying
 	e, err := was.openOnce(ctx, p)
 	if err != nil {
 		return err
@@ -90,7 +95,11 @@ func (l *loaded) openOnce(ctx context.Context, p place) (_ *engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	pipeline, err := microbatch.Open(ctx, l.config(p, e.sources, e.sinks))
+	cfg := l.config(p, e.sources, e.sinks)
+	if cfg.Mirrors, err = l.mirrors(p); err != nil {
+		return nil, err
+	}
+	pipeline, err := microbatch.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

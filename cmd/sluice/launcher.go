@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluice-sql/sluice/checkpointlog"
+	"github.com/sluice-sql/sluice/checkpointstore"
 	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/savepoint"
@@ -30,6 +31,8 @@ type launcher struct {
 	log   *slog.Logger
 	// standbyFor is the state directory of the daemon to stand by for; empty for none.
 	standbyFor string
+	// defaults are pipeline options for files that do not set them.
+	defaults map[string]string
 
 	mu sync.Mutex
 	db *database
@@ -83,7 +86,7 @@ func reachable(ctx context.Context, url string) bool {
 
 func (n *launcher) load(ctx context.Context, s server.Spec) (*loaded, error) {
 	l, err := n.app.load(ctx, spec{Name: s.Name, Text: []byte(s.SQL), File: s.File, BaseDir: s.Dir,
-		UntilEnd: s.Options.UntilEnd, Settings: s.Options.Settings})
+		UntilEnd: s.Options.UntilEnd, Settings: s.Options.Settings, Defaults: n.defaults})
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +136,9 @@ func (n *launcher) Check(ctx context.Context, s server.Spec) (server.Description
 	if err := l.checkFileSinks(); err != nil {
 		return server.Description{}, err
 	}
+	if err := l.checkCopies(ctx, r, place{dir: n.state.pipeline(l.Name), log: n.log}); err != nil {
+		return server.Description{}, err
+	}
 	return l.describe(db), checkLog(l, n.state.pipeline(l.Name), r)
 }
 
@@ -176,7 +182,7 @@ func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, er
 	if err := n.restore(ctx, l, s, p); err != nil {
 		return nil, err
 	}
-	e, err := l.open(ctx, p)
+	e, err := l.openNewest(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -232,6 +238,11 @@ func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables
 	if err != nil {
 		return dropped, err
 	}
+	copies, err := n.app.dropCopies(ctx, s, n.defaults)
+	dropped = append(dropped, copies...)
+	if err != nil {
+		return dropped, fmt.Errorf("remove the copies of the log: %w", err)
+	}
 	// The log goes last: while it is there, a drop that was interrupted can be seen and repeated.
 	for _, path := range []string{dir.tempDir(), dir.recordFile(), dir.tablesDir(), dir.logDir()} {
 		if err := os.RemoveAll(path); err != nil {
@@ -266,6 +277,12 @@ func (n *launcher) Classify(err error) server.Fault {
 	var ingest *ingestlog.CorruptError
 	if errors.As(err, &ingest) {
 		return server.Permanent
+	}
+	if checkpointstore.Refused(err) {
+		return server.Permanent // the bucket or the credentials must be seen to
+	}
+	if checkpointstore.Answered(err) {
+		return server.Transient
 	}
 	var connect *pgconn.ConnectError
 	var network net.Error

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/sluice-sql/sluice/checkpointstore"
 	"github.com/sluice-sql/sluice/internal/duck"
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
@@ -22,6 +23,8 @@ type spec struct {
 	UntilEnd bool
 	// Settings are pipeline options that go before the file's own.
 	Settings map[string]string
+	// Defaults are options that go behind the file's own.
+	Defaults map[string]string
 	// Scratch, if set, makes a copy of the pipeline that writes elsewhere and whose input has an end.
 	Scratch *scratch
 }
@@ -65,6 +68,10 @@ type loaded struct {
 	settings ddl.Values
 	sources  []sourceBinding
 	sinks    []sinkBinding
+	// copies are where the log is copied to, the checkpoint before the replica.
+	copies []checkpointstore.Location
+	// copying are the settings about that.
+	copying ddl.Values
 }
 
 // load parses, plans and checks. All mistakes in the file are reported at once, as ddl.Errors.
@@ -75,9 +82,7 @@ func (a *app) load(ctx context.Context, s spec) (*loaded, error) {
 		return nil, err
 	}
 	settings := l.file.Settings()
-	for name, value := range s.Settings {
-		settings = settings.Override(name, value)
-	}
+	settings = effective(settings, s.Settings, s.Defaults)
 	var problems []error
 	l.settings, err = ddl.Check(settings, "the pipeline", ddl.PipelineOptions)
 	problems = append(problems, err)
@@ -91,6 +96,9 @@ func (a *app) load(ctx context.Context, s spec) (*loaded, error) {
 		return nil, ddl.Join(append(problems, err, l.checkOptions())...)
 	}
 	problems = append(problems, l.bind())
+	if len(problems) == 0 || problems[0] == nil {
+		problems = append(problems, l.bindCopies(l.settings))
+	}
 	if err := ddl.Join(problems...); err != nil {
 		return nil, err
 	}

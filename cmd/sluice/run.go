@@ -24,6 +24,7 @@ type runOptions struct {
 	state        string
 	untilEnd     bool
 	maxBatchRows int64
+	checkpoint   string
 	json         bool
 	savepoint    string
 	rewind       bool
@@ -60,6 +61,7 @@ nothing is counted twice: the next run goes on from there.`,
 	f.StringVar(&o.name, "name", "", "the pipeline's name (default the file's name without .sql)")
 	f.BoolVar(&o.untilEnd, "until-end", false, "end when the input has been read; files are read as they are now")
 	f.Int64Var(&o.maxBatchRows, "max-batch-rows", 0, "a batch reads at most this many rows (default what the file says, or 100000)")
+	f.StringVar(&o.checkpoint, "checkpoint", "", "copy the log to this bucket: s3://bucket/prefix?endpoint=… (default what the file says)")
 	a.databaseFlags(cmd, &o.postgres, &o.state)
 	a.fromSavepointFlag(cmd, &o.savepoint, &o.state)
 	f.BoolVar(&o.rewind, "rewind", false, "with --from-savepoint: put a pipeline that has gone on back to it, tables and all")
@@ -96,6 +98,12 @@ func (o *runOptions) spec() (spec, error) {
 	if o.maxBatchRows != 0 {
 		s.Settings = map[string]string{ddl.MaxBatchRows: fmt.Sprint(o.maxBatchRows)}
 	}
+	if o.checkpoint != "" {
+		if s.Settings == nil {
+			s.Settings = map[string]string{}
+		}
+		s.Settings[ddl.Checkpoint] = o.checkpoint
+	}
 	return s, checkName(s.Name)
 }
 
@@ -128,13 +136,13 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 
 	view := newRunView(o.app, l, p)
 	defer view.close()
-	p.log = o.log
+	p.log, p.note, p.restoring = o.log, view.note, view.restoring
 	if o.savepoint != "" {
 		if err := o.restore(starting, l, p); err != nil {
 			return orInterrupted(starting, err)
 		}
 	}
-	e, err := l.open(starting, p)
+	e, err := l.openNewest(starting, p)
 	if err != nil {
 		return orInterrupted(starting, err)
 	}

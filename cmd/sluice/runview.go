@@ -37,6 +37,13 @@ func (v *runView) note(format string, args ...any) {
 	fmt.Fprintln(v.line, text)
 }
 
+// restoring shows how much of the log is back.
+func (v *runView) restoring(done, total int64) {
+	if v.app.streams.Err.IsTTY() {
+		v.line.Update(term.Snapshot{Phase: "restoring the log", Done: done, Total: total})
+	}
+}
+
 // close ends the live line.
 func (v *runView) close() {
 	v.once.Do(func() {
@@ -122,6 +129,9 @@ func (o *runOptions) summary(l *loaded, p place, at microbatch.Progress, end err
 	}
 	if len(s.Tables) > 0 {
 		fmt.Fprintf(w, "  tables: %s\n  look:   %s\n", strings.Join(s.Tables, ", "), s.Psql)
+	}
+	for _, m := range at.Mirrors {
+		fmt.Fprintf(w, "  copy:   %s\n", copyLine(m))
 	}
 	for _, glob := range s.Files {
 		fmt.Fprintf(w, "  files:  %s\n", o.relative(glob))

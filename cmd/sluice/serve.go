@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluice-sql/sluice/checkpointstore"
+	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/server"
 )
 
@@ -21,6 +23,8 @@ type serveOptions struct {
 	socket   string
 	listen   string
 	standby  string
+	// checkpoint is where pipelines copy their logs that do not say so themselves.
+	checkpoint string
 	// elsewhere: any free port will do, because the user named none.
 	elsewhere bool
 }
@@ -63,6 +67,7 @@ that was only paused or cut off commits nothing afterwards, and ends with exit c
 	}
 	a.databaseFlags(cmd, &o.postgres, &o.state)
 	a.socketFlag(cmd, &o.socket)
+	cmd.Flags().StringVar(&o.checkpoint, "checkpoint", "", "pipelines that name no bucket copy their logs to this one: s3://bucket/prefix?endpoint=…")
 	cmd.Flags().StringVar(&o.listen, "listen", server.DefaultListen, `loopback TCP address, or "off"; when the default is in use, any free port`)
 	cmd.Flags().StringVar(&o.standby, "standby", "", "take over from the daemon with this state directory when it is gone")
 	if err := cmd.MarkFlagDirname("standby"); err != nil {
@@ -100,6 +105,12 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	defer restore()
 	l := newLauncher(o.app, state, url, o.log)
 	l.standbyFor = o.standby
+	if o.checkpoint != "" {
+		if _, err := checkpointstore.ParseLocation(o.checkpoint); err != nil {
+			return usagef("sluice serve", "--checkpoint: %w", err)
+		}
+		l.defaults = map[string]string{ddl.Checkpoint: o.checkpoint}
+	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	// Why now: a machine without PostgreSQL is to be heard of before the first pipeline.
 	db, err := l.database(end)

@@ -98,6 +98,10 @@ func (o *daemonOptions) progressFields(p *microbatch.Progress) {
 	if p.LastBatch > 0 {
 		o.field("last batch", term.Duration(p.LastBatch))
 	}
+	for _, m := range p.Mirrors {
+		o.field("copy", copyLine(m))
+		o.field("copy error", m.Error)
+	}
 	o.field("kept", fmt.Sprintf("%s rows, %s", o.count(p.StateRows), term.Bytes(p.StateBytes)))
 }
 

@@ -28,6 +28,7 @@ type pipeline struct {
 	dir   string // of the .sql file and its input
 	state string
 	url   string
+	env   []string // beside the usual
 }
 
 // newPipeline writes a pipeline file into a fresh directory; input is the text of its files by name.
@@ -67,7 +68,7 @@ func (r result) String() string {
 func (p *pipeline) command(ctx context.Context, extra []string, args ...string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = append(os.Environ(), "SLUICE_POSTGRES="+p.url, "SLUICE_STATE_DIR="+p.state)
-	cmd.Env = append(cmd.Env, extra...)
+	cmd.Env = append(append(cmd.Env, p.env...), extra...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	return cmd, &stdout, &stderr

@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"server"},
 	{"sources", "sinks"},
 	{"microbatch", "internal/oracle"},
-	{"savepoint"},
+	{"savepoint", "checkpointstore"},
 	{"planner", "checkpointlog"},
 	{"internal", "queries"},
 }
@@ -51,6 +51,12 @@ var confined = []struct {
 		[]string{"planner/ddl"}},
 	{"github.com/jackc/pgx/", "the engine knows sinks, not Postgres",
 		[]string{"sinks/postgres", "internal/pgcluster", "internal/pgtest", "sources/postgres", "cmd", "server", "bench", "internal/oracle"}},
+	{"github.com/minio/", "the log is a log on a disk; who copies it elsewhere, and over which network, is one package's business",
+		[]string{"checkpointstore"}},
+	{"github.com/johannesboyne/gofakes3", "it is a server for tests",
+		[]string{"internal/s3test"}},
+	{"github.com/sluice-sql/sluice/internal/s3test", "it is for tests, and says so by failing them",
+		nil},
 	{"github.com/spf13/", "flags are the command's business",
 		[]string{"cmd"}},
 	{"github.com/sluice-sql/sluice/internal/pgtest", "it is for tests, and says so by failing them",
@@ -63,6 +69,7 @@ var pure = []struct{ pkg, why string }{
 	{"planner/ddl", "statements can be read, and fuzzed, without a database"},
 	{"checkpointlog", "a log must be readable by a program that has no engine in it"},
 	{"internal/rowstore", "state is plain Go memory"},
+	{"checkpointstore", "a copy of a log is made and restored without an engine"},
 }
 
 type pkg struct {

@@ -14,6 +14,12 @@ const (
 	KeepSnapshotsFor = "keep_snapshots_for"
 	LogSegmentBytes  = "log_segment_bytes"
 	StateTTL         = "state_ttl"
+
+	Checkpoint         = "checkpoint"
+	Replica            = "replica"
+	CheckpointSync     = "checkpoint_sync"
+	CheckpointInterval = "checkpoint_interval"
+	CheckpointMaxLag   = "checkpoint_max_lag"
 )
 
 // Names of the options about event time that every source has, whatever its connector.
@@ -52,4 +58,14 @@ var PipelineOptions = []OptionSpec{
 		Doc: "state that no watermark bounds is dropped when nothing was written to it for so long; results may then be wrong; defaults to never"},
 	{Name: LogSegmentBytes, Kind: Bytes, Default: "64MiB", Min: 1 << 10,
 		Doc: "a new file of the log is begun when the last one is larger than this"},
+	{Name: Checkpoint, Kind: String,
+		Doc: "the log is copied to this bucket: 's3://bucket/prefix?endpoint=…&region=…&path_style=…'; defaults to none"},
+	{Name: Replica, Kind: String,
+		Doc: "the log is copied to this second bucket as well; defaults to none"},
+	{Name: CheckpointSync, Kind: Enum, Enum: []string{"background", "batch"}, Default: "background",
+		Doc: "'batch' commits a batch only when every bucket has its log; 'background' copies behind the batches"},
+	{Name: CheckpointInterval, Kind: Duration, Default: "1s", Min: int64(time.Millisecond),
+		Doc: "in the background, the log's end is uploaded this often"},
+	{Name: CheckpointMaxLag, Kind: Duration, Default: "10m", Min: int64(time.Second),
+		Doc: "batches wait when one has been without a copy for this long"},
 }
