@@ -10,7 +10,8 @@ RELEASE := $(shell git describe --tags --exact-match 2>/dev/null)
 BUILD := -ldflags '-X main.release=$(RELEASE)' $(shell git rev-parse HEAD >/dev/null 2>&1 || echo -buildvcs=false)
 TOOL := $(GO) tool -modfile=tools/go.mod
 
-# How long each fuzz target runs under `make fuzz`, and how long `make soak` goes on.
+# How long each fuzz target runs under `make fuzz` (two times: of the log and the parser, and of the others), and
+# how long `make soak` goes on.
 FUZZTIME ?= 20s
 SOAKTIME ?= 10m
 QUERIES ?= 1000
@@ -49,8 +50,8 @@ fuzz: needs-compiler ## fuzz each target for FUZZTIME (default 20s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: soak
-soak: needs-compiler needs-postgres ## kill the engine at random instants for SOAKTIME (default 10m)
-	SLUICE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 72h -run '^TestSoak$$' -v ./internal/faulttest
+soak: needs-compiler needs-postgres ## kill the engine at random instants for SOAKTIME (default 10m), over all of queries/, 500 times at least
+	SLUICE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 72h -run '^TestSoak' -v ./internal/faulttest
 
 .PHONY: soak-embedded
 soak-embedded: build needs-postgres ## the same with the embedded PostgreSQL and the demo's pipeline
