@@ -38,6 +38,15 @@ func (p place) url() string {
 	return p.db.url
 }
 
+// notice logs what a sink waits for.
+func (p place) notice(pipeline string) func(string) {
+	log := p.log
+	if log == nil {
+		return nil
+	}
+	return func(text string) { log.Warn(text, "pipeline", pipeline) }
+}
+
 // An engine is an open pipeline with everything that it reads and writes.
 type engine struct {
 	*microbatch.Pipeline
@@ -114,7 +123,7 @@ func (l *loaded) openOnce(ctx context.Context, p place) (_ *engine, err error) {
 // openSinks constructs one sink a database and one a directory.
 func (l *loaded) openSinks(e *engine, p place) (pg *postgres.Sink, err error) {
 	if targets := l.targets(toPostgres); len(targets) > 0 {
-		if pg, err = postgres.New(postgres.Options{URL: p.db.url, Owner: engineOwner(), Directory: string(p.dir)}); err != nil {
+		if pg, err = postgres.New(postgres.Options{URL: p.db.url, Owner: engineOwner(), Directory: string(p.dir), Notice: p.notice(l.Name)}); err != nil {
 			return nil, err
 		}
 		e.sinks = append(e.sinks, microbatch.BoundSink{Sink: pg, Name: "PostgreSQL", Targets: targets})

@@ -146,6 +146,11 @@ func bringPipeline(ctx context.Context, from, to pipelineDir) (err error) {
 	for range copyTries {
 		manifest := filepath.Join(from.logDir(), "MANIFEST")
 		before, rerr := os.ReadFile(manifest)
+		if errors.Is(rerr, fs.ErrNotExist) {
+			// The directory has the record alone: a log that is kept in a bucket is restored by the start, and without
+			// any log the start is refused.
+			return bringTree(ctx, string(from), string(to))
+		}
 		if rerr != nil {
 			return rerr
 		}

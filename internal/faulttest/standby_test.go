@@ -43,7 +43,7 @@ func (p *pipeline) serve(t *testing.T, failpoints string, args ...string) *proce
 }
 
 // eventually waits for a condition, looking again every 50 ms.
-func eventually(t *testing.T, what string, done func() bool) {
+func eventually(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

@@ -72,7 +72,7 @@ func (s *Sink) commit(ctx context.Context, ses *session, permit checkpointlog.Co
 	case batch == want:
 		return false, fmt.Errorf("%w: batch %d is in the ledger with content %s, and the log has it with content %s\nHint: two state directories feed one pipeline; keep the one whose log is newest", errDisagree, batch, hash, c.ContentHash)
 	case batch != want-1:
-		return false, fmt.Errorf("%w: the ledger is at batch %d, and batch %d is to be committed", errDisagree, batch, want)
+		return false, fmt.Errorf("%w: the ledger is at batch %d, and batch %d is to be committed\nHint: the database was restored from a backup, or the ledger was changed by hand; restart the pipeline, and it will say what is missing", errDisagree, batch, want)
 	case hash != s.head:
 		// The database was restored while the engine ran, and another engine went on from there.
 		return false, fmt.Errorf("%w: batch %d in the ledger is not the one that this engine goes on from\nHint: the database was restored from a backup; restart the pipeline, and it will say what is missing", errDisagree, batch)

@@ -85,16 +85,17 @@ FROM pg_stat_activity WHERE pid = pg_backend_pid()`).Scan(&ses.pid, &ses.started
 }
 
 // connectWaiting is connect for the start of a command: it waits for a server that is starting up, which a
-// server is that crashed a moment ago, and one that was started together with sluice. A server that is
-// not there at all fails at once.
+// server is that crashed a moment ago, and one that was started together with sluice; and for one that has no
+// connection left. A server that is not there at all fails at once.
 func (s *Sink) connectWaiting(ctx context.Context, pipeline, role string) (*session, error) {
 	deadline := time.Now().Add(s.options.RetryFor)
+	wait := s.patient("connect to Postgres")
 	for {
 		ses, err := s.connect(ctx, pipeline, role)
-		var pg *pgconn.PgError
-		if !errors.As(err, &pg) || pg.Code != cannotConnectNow || time.Now().After(deadline) {
+		if !busy(err) || time.Now().After(deadline) {
 			return ses, err
 		}
+		wait.trying(err)
 		if err := pause(ctx, startupPoll); err != nil {
 			return nil, fmt.Errorf("wait for the Postgres server to start: %w", err)
 		}
@@ -205,13 +206,18 @@ const (
 func (s *Sink) retry(ctx context.Context, doing string, fn func(*session) error) error {
 	deadline := time.Now().Add(s.options.RetryFor)
 	backoff := firstBackoff
+	wait := s.patient(doing)
 	for {
 		ses, err := s.session(ctx)
 		again := transient(err)
 		if err == nil {
-			if err = fn(ses); err == nil {
+			watch := s.watchLocks(ctx, doing, ses)
+			err = fn(ses)
+			by := watch.close()
+			if err == nil {
 				return nil
 			}
+			err = blockedBy(err, by)
 			again = transient(err) || ses.IsClosed() && !final(err)
 			// Whatever state the transaction is in, it must not leak into the next attempt.
 			if ses.PgConn().TxStatus() != 'I' {
@@ -227,6 +233,7 @@ func (s *Sink) retry(ctx context.Context, doing string, fn func(*session) error)
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%s: gave up after %s: %w", doing, s.options.RetryFor, explain("last attempt", err))
 		}
+		wait.trying(err)
 		// Jitter keeps engines that lost the same server from coming back in step.
 		if err := pause(ctx, backoff/2+rand.N(backoff/2)); err != nil {
 			return fmt.Errorf("%s: %w", doing, err)

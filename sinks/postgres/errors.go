@@ -126,10 +126,18 @@ func (e *serverError) hint() string {
 		return "nothing was lost: if a key is too long for an index (about 2,700 bytes), group by a hash such as md5(column) instead"
 	case "57014":
 		return "the statement took longer than the statement timeout: use smaller batches (max_batch_rows)"
-	case "42P01", "42703", "42804":
+	case "42P01", "42703", "42804", "42P10":
 		return "a table was changed while the pipeline ran: restart it, and it will check its targets"
 	case "28P01", "28000":
 		return "check user and password of the connection string, and the server's pg_hba.conf"
+	case "0A000":
+		return "a table was changed while the pipeline ran: restart it, and it will check its targets"
+	case "53100":
+		return "nothing was lost: the server's disk is full; make room, and the pipeline goes on or can be started again"
+	case "55P03":
+		return "nothing was lost: another session holds a lock on one of the pipeline's tables; SELECT * FROM pg_locks WHERE granted shows which"
+	case tooManyConnections:
+		return "nothing was lost: the server has no connection left; raise max_connections or end idle sessions, then start the pipeline again (an engine needs two)"
 	case cannotConnectNow:
 		return "the server is starting up or shutting down: start the pipeline again when it is ready"
 	case "3D000":

@@ -35,6 +35,9 @@ type Options struct {
 	// Owner names the engine that holds the pipeline's lease, and Directory where its log is, for standbys. Defaults to
 	// an engine that does not renew its lease.
 	Owner, Directory string
+	// Notice is told what a phase waits for when it waits long: a lock and who holds it, a server that is away.
+	// It is called from several goroutines. Defaults to nobody.
+	Notice func(text string)
 }
 
 // validate reports all problems and fills in the defaults.
@@ -173,14 +176,22 @@ func (s *Sink) takeOver(ctx context.Context, ses *session) (l microbatch.Ledger,
 	if err := ensureSchema(ctx, ses.Conn); err != nil {
 		return l, explain("prepare schema sluice", err)
 	}
+	doing := "open pipeline " + s.pipeline
+	watch := s.watchLocks(ctx, doing, ses)
+	defer func() {
+		if by := watch.close(); by != "" && err != nil {
+			err = fmt.Errorf("%w\nDetail: it %s", err, by)
+		}
+	}()
+	deadline := time.Now().Add(s.options.RetryFor)
 	for attempt := 0; ; attempt++ {
 		l, err = s.tryTakeOver(ctx, ses)
 		var pg *pgconn.PgError
 		switch {
 		case err == nil:
 			return l, nil
-		case !errors.As(err, &pg) || attempt == 3:
-			return l, explain("open pipeline "+s.pipeline, err)
+		case !errors.As(err, &pg) || attempt >= 3 && pg.Code != "55P03" || time.Now().After(deadline):
+			return l, explain(doing, err)
 		case pg.Code == "55P03":
 			// An engine that was paused or cut off in the middle of a transaction leads here. It is
 			// about to be fenced: end its sessions, which frees the row.
