@@ -149,9 +149,9 @@ func (o *repairOptions) print(r repairReport) error {
 		fmt.Fprintf(w, "%s %s as %s.bad\n", name, did("was set aside", "would be set aside"), name)
 	}
 	if r.LostBatches > 0 {
-		fmt.Fprintf(w, "given up: %s batches from %d on, %s rows to be read again from the sources", term.Count(r.LostBatches), r.From, term.Count(r.LostRows))
+		fmt.Fprintf(w, "given up: %s from %d on, %s rows to be read again from the sources", batches(r.LostBatches), r.From, term.Count(r.LostRows))
 		if r.Unreadable > 0 {
-			fmt.Fprintf(w, ", and those of %s batches that do not read", term.Count(r.Unreadable))
+			fmt.Fprintf(w, ", and those of %s whose record does not read", batches(r.Unreadable))
 		}
 		fmt.Fprintln(w)
 	} else if r.Needed {
@@ -170,6 +170,13 @@ func (o *repairOptions) print(r repairReport) error {
 		fmt.Fprintln(w, "nothing was changed")
 	}
 	return nil
+}
+
+func batches(n int64) string {
+	if n == 1 {
+		return "1 batch"
+	}
+	return term.Count(n) + " batches"
 }
 
 // askLedgers finds out what a start would do with the repaired log. The error refuses the repair.
