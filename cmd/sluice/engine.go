@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-sql/sluice/internal/duck"
 	"github.com/sluice-sql/sluice/internal/term"
+	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/sinks/postgres"
@@ -59,6 +60,9 @@ type engine struct {
 
 // open takes the pipeline over. A batch that another version of it left in flight is settled by that version.
 func (l *loaded) open(ctx context.Context, p place) (*engine, error) {
+	if err := l.settleRebuild(ctx, p); err != nil {
+		return nil, err
+	}
 	e, err := l.openOnce(ctx, p)
 	var unsettled *microbatch.UnsettledError
 	if !errors.As(err, &unsettled) {
@@ -68,6 +72,20 @@ func (l *loaded) open(ctx context.Context, p place) (*engine, error) {
 		return nil, fmt.Errorf("settle batch %d with the version that made it: %w", unsettled.Batch, err)
 	}
 	return l.openOnce(ctx, p)
+}
+
+// settleRebuild completes a rebuild that was swapped in, or clears away one that was not.
+func (l *loaded) settleRebuild(ctx context.Context, p place) (err error) {
+	d := rebuildDir{base: p.dir, fs: vfs.OS{}}
+	if !d.exists(d.root()) {
+		return nil
+	}
+	unlock, err := d.lock()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock.Close()) }()
+	return d.settle(ctx, l, p)
 }
 
 // settle opens and closes the version that ran last.

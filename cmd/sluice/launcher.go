@@ -244,7 +244,7 @@ func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables
 		return dropped, fmt.Errorf("remove the copies of the log: %w", err)
 	}
 	// The log goes last: while it is there, a drop that was interrupted can be seen and repeated.
-	for _, path := range []string{dir.tempDir(), dir.recordFile(), dir.tablesDir(), dir.logDir()} {
+	for _, path := range []string{dir.tempDir(), filepath.Join(string(dir), "rebuild"), dir.recordFile(), dir.tablesDir(), dir.logDir()} {
 		if err := os.RemoveAll(path); err != nil {
 			return dropped, fmt.Errorf("remove what pipeline %s kept: %w", s.Name, err)
 		}

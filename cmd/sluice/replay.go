@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-sql/sluice/internal/duck"
 	"github.com/sluice-sql/sluice/internal/term"
+	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
 )
 
@@ -161,6 +162,12 @@ func (a *app) reload(ctx context.Context, stateFlag, arg string) (*loaded, pipel
 	}
 	r, err := dir.record()
 	if err != nil {
+		return nil, dir, r, err
+	}
+	if ready, err := (rebuildDir{base: dir, fs: vfs.OS{}}).readReady(); err != nil || ready != nil {
+		if err == nil {
+			err = fmt.Errorf("a rebuild of pipeline %s was interrupted while it was swapped in\nhint: start the pipeline, which completes it", r.Name)
+		}
 		return nil, dir, r, err
 	}
 	text, err := os.ReadFile(dir.sqlFile())

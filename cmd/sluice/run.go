@@ -28,6 +28,7 @@ type runOptions struct {
 	json         bool
 	savepoint    string
 	rewind       bool
+	rebuild      bool
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -43,10 +44,15 @@ runs in its state directory. Sinks with connector = 'file' write files instead. 
 with connector = 'stdout', print their rows; a pipeline with nothing else keeps no state unless --state-dir is given.
 PostgreSQL is only started for views that go there.
 
+A file that changed goes on from its log where its state allows, which sluice diff tells beforehand. Where it does not,
+--rebuild computes the new version from the beginning of its sources, into tables of its own, up to where the old one's
+tables are; then one transaction swaps them, so that no reader sees a half of it.
+
 The first SIGINT or SIGTERM lets the batch at hand finish, the second gives it up. Either way nothing is lost and
 nothing is counted twice: the next run goes on from there.`,
 		Example: `  sluice run flights.sql                    # waits for more input until Ctrl-C
   sluice run flights.sql --until-end        # reads what is there, then ends
+  sluice run flights.sql --rebuild          # after a change that diff says needs it
   sluice run flights.sql --postgres postgres://me@localhost/warehouse
   echo "CREATE SOURCE l (a BIGINT) WITH (connector = 'file', path = 'log.ndjson'); SELECT sum(a) FROM l" |
     sluice run - --until-end                # try a query without a database`,
@@ -65,6 +71,7 @@ nothing is counted twice: the next run goes on from there.`,
 	a.databaseFlags(cmd, &o.postgres, &o.state)
 	a.fromSavepointFlag(cmd, &o.savepoint, &o.state)
 	f.BoolVar(&o.rewind, "rewind", false, "with --from-savepoint: put a pipeline that has gone on back to it, tables and all")
+	f.BoolVar(&o.rebuild, "rebuild", false, "if the file changed too much to go on, compute its tables anew beside the old ones and swap them")
 	f.BoolVar(&o.json, "json", false, "print the summary as JSON on standard output")
 	return cmd
 }
@@ -140,6 +147,13 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	if o.savepoint != "" {
 		if err := o.restore(starting, l, p); err != nil {
 			return orInterrupted(starting, err)
+		}
+	}
+	if o.rebuild {
+		if done, err := l.rebuild(starting, p, view.note, view.line); err != nil {
+			return orInterrupted(starting, err)
+		} else if !done {
+			view.note("there is nothing to rebuild: pipeline %s goes on from its log", l.Name)
 		}
 	}
 	e, err := l.openNewest(starting, p)

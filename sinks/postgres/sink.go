@@ -30,6 +30,8 @@ type Options struct {
 	IdleTimeout time.Duration
 	// RetryFor bounds how long a phase is tried again after transient errors. Defaults to 1 minute.
 	RetryFor time.Duration
+	// Shadow makes it the sink of a rebuild: it fills tables of its own, until Swap. Defaults to the pipeline's own.
+	Shadow bool
 	// KeepBatches is how many rows of history sluice.batches keeps per pipeline. Defaults to 10,000.
 	KeepBatches int64
 	// Owner names the engine that holds the pipeline's lease, and Directory where its log is, for standbys. Defaults to
@@ -125,6 +127,10 @@ func (s *Sink) Open(ctx context.Context, pipeline string, targets []microbatch.T
 	var err error
 	if s.targets, err = newTargets(pipeline, targets); err != nil {
 		return microbatch.Ledger{}, err
+	}
+	if s.options.Shadow {
+		s.pipeline = ShadowName(pipeline)
+		s.shadow()
 	}
 	ses, err := s.connectWaiting(ctx, pipeline, "open")
 	if err != nil {

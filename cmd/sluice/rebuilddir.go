@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/sluice-sql/sluice/internal/failpoint"
+	"github.com/sluice-sql/sluice/internal/vfs"
+	"github.com/sluice-sql/sluice/sinks/postgres"
+)
+
+var (
+	fpExchangeBefore  = failpoint.New("change.exchange.before")
+	fpExchangeBetween = failpoint.New("change.exchange.between_renames")
+	fpExchangeAfter   = failpoint.New("change.exchange.after_renames")
+	fpExchangeSaved   = failpoint.New("change.exchange.after_save")
+	fpExchangeSettled = failpoint.New("change.exchange.after_settle")
+)
+
+// A rebuildDir is where a rebuild keeps its log, below the pipeline's directory:
+//
+//	rebuild/log/         the new version's checkpoint log
+//	rebuild/tmp/         where DuckDB spills
+//	rebuild/ready.json   written when all is filled: which swap takes these files into the pipeline's place
+//	rebuild/old-log/     the old version's log, during the exchange
+//	rebuild.lock         held by whoever rebuilds or settles
+type rebuildDir struct {
+	base pipelineDir
+	fs   vfs.FS
+}
+
+func (d rebuildDir) root() string      { return filepath.Join(string(d.base), "rebuild") }
+func (d rebuildDir) logDir() string    { return filepath.Join(d.root(), "log") }
+func (d rebuildDir) tempDir() string   { return filepath.Join(d.root(), "tmp") }
+func (d rebuildDir) oldLog() string    { return filepath.Join(d.root(), "old-log") }
+func (d rebuildDir) readyFile() string { return filepath.Join(d.root(), "ready.json") }
+
+// readyDoc is ready.json.
+type readyDoc struct {
+	// ID is of the swap in PostgreSQL.
+	ID     string `json:"id"`
+	Text   []byte `json:"text"` // of the pipeline's file
+	Record record `json:"record"`
+}
+
+// lock keeps a second rebuild, and a start that would clear this one away, out.
+func (d rebuildDir) lock() (io.Closer, error) {
+	if err := d.fs.MkdirAll(string(d.base)); err != nil {
+		return nil, fmt.Errorf("lock the rebuild: %w", err)
+	}
+	lock, err := d.fs.Lock(filepath.Join(string(d.base), "rebuild.lock"))
+	if errors.Is(err, vfs.ErrLocked) {
+		return nil, fmt.Errorf("pipeline %s is being rebuilt: %w\nhint: wait until it is done, or stop it", filepath.Base(string(d.base)), err)
+	}
+	return lock, err
+}
+
+func (d rebuildDir) make() error {
+	if err := d.fs.MkdirAll(d.tempDir()); err != nil {
+		return fmt.Errorf("make the rebuild's directory: %w", err)
+	}
+	if err := errors.Join(d.fs.SyncDir(string(d.base)), d.fs.SyncDir(d.root())); err != nil {
+		return fmt.Errorf("make the rebuild's directory: %w", err)
+	}
+	return nil
+}
+
+// exists says that a path is there.
+func (d rebuildDir) exists(path string) bool {
+	names, err := d.fs.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return false
+	}
+	for _, n := range names {
+		if n == filepath.Base(path) {
+			return true
+		}
+	}
+	return false
+}
+
+// ready makes durable that the rebuild is complete, and what is to run when it is swapped in.
+func (d rebuildDir) ready(id string, l *loaded, p place) error {
+	doc, err := json.Marshal(readyDoc{id, l.Text, l.record(p)})
+	if err != nil {
+		return fmt.Errorf("write %s: %w", d.readyFile(), err)
+	}
+	f, err := d.fs.Create(d.readyFile() + ".tmp")
+	if err == nil {
+		_, err = f.Write(doc)
+		err = errors.Join(err, f.Sync(), f.Close())
+	}
+	if err == nil {
+		err = d.fs.Rename(d.readyFile()+".tmp", d.readyFile())
+	}
+	if err == nil {
+		err = d.fs.SyncDir(d.root())
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", d.readyFile(), err)
+	}
+	return nil
+}
+
+// readReady returns nil when no rebuild is complete.
+func (d rebuildDir) readReady() (*readyDoc, error) {
+	f, err := d.fs.Open(d.readyFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", d.readyFile(), err)
+	}
+	b, err := io.ReadAll(f)
+	doc := new(readyDoc)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = json.Unmarshal(b, doc)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", d.readyFile(), err)
+	}
+	return doc, nil
+}
+
+// settle completes a swap that was committed, and clears away a rebuild that was not. The lock is held.
+func (d rebuildDir) settle(ctx context.Context, l *loaded, p place) error {
+	if !d.exists(d.root()) {
+		return nil
+	}
+	ready, err := d.readReady()
+	if err != nil {
+		return err
+	}
+	if ready != nil && p.db == nil {
+		return fmt.Errorf("a rebuild of pipeline %s was interrupted while it was swapped in, and this file writes nothing to PostgreSQL\nhint: start the file that was rebuilt once, which completes it", l.Name)
+	}
+	if ready != nil {
+		sink, err := postgres.New(postgres.Options{URL: p.url()})
+		if err != nil {
+			return err
+		}
+		id, err := sink.Swapped(ctx, l.Name)
+		if err != nil {
+			return err
+		}
+		if id == ready.ID {
+			// The crash came between the transaction and the end of the exchange.
+			return d.exchange(ctx, l, p)
+		}
+	}
+	// The crash came before the transaction: the old version is whole, and what was filled is of no use. Or it came
+	// at the very end, when only files are left over.
+	if err := d.remove(); err != nil {
+		return err
+	}
+	if p.db == nil {
+		return nil
+	}
+	sink, err := postgres.New(postgres.Options{URL: p.url()})
+	if err != nil {
+		return err
+	}
+	return errors.Join(sink.DropShadow(ctx, l.Name), sink.SettleSwap(ctx, l.Name))
+}
+
+// exchange puts the rebuild's log and text in the place of the old version's. It can be repeated from any point.
+func (d rebuildDir) exchange(ctx context.Context, l *loaded, p place) error {
+	ready, err := d.readReady()
+	if err != nil {
+		return err
+	}
+	if err := fpExchangeBefore.Hit(); err != nil {
+		return err
+	}
+	if err := d.renameLogs(); err != nil {
+		return fmt.Errorf("put the rebuilt log of pipeline %s in place: %w\nhint: start it again, which goes on from here; its tables are the new version's", l.Name, err)
+	}
+	if err := fpExchangeAfter.Hit(); err != nil {
+		return err
+	}
+	if err := d.base.save(ready.Text, ready.Record); err != nil {
+		return err
+	}
+	if err := fpExchangeSaved.Hit(); err != nil {
+		return err
+	}
+	// Why the database forgets first: with ready.json and without the mark, a start clears the directory away, which
+	// is all that is left to do. A mark without ready.json would stay for good.
+	sink, err := postgres.New(postgres.Options{URL: p.url()})
+	if err != nil {
+		return err
+	}
+	if err := sink.SettleSwap(ctx, l.Name); err != nil {
+		return err
+	}
+	if err := fpExchangeSettled.Hit(); err != nil {
+		return err
+	}
+	return d.remove()
+}
+
+// renameLogs moves the old log out of the way and the new one into its place.
+//
+// Crash between: there is no log for a moment, and ready.json, with the mark in the database, says that the rebuild's
+// is the one to take.
+func (d rebuildDir) renameLogs() error {
+	if d.exists(d.base.logDir()) && d.exists(d.logDir()) {
+		if err := d.fs.Rename(d.base.logDir(), d.oldLog()); err != nil {
+			return err
+		}
+		if err := d.syncBoth(); err != nil {
+			return err
+		}
+	}
+	if err := fpExchangeBetween.Hit(); err != nil {
+		return err
+	}
+	if d.exists(d.logDir()) {
+		if err := d.fs.Rename(d.logDir(), d.base.logDir()); err != nil {
+			return err
+		}
+	}
+	return d.syncBoth()
+}
+
+func (d rebuildDir) syncBoth() error {
+	return errors.Join(d.fs.SyncDir(d.root()), d.fs.SyncDir(string(d.base)))
+}
+
+// remove deletes what a rebuild left, ready.json first: what is without it is rubbish.
+func (d rebuildDir) remove() error {
+	if !d.exists(d.root()) {
+		return nil
+	}
+	if err := d.fs.Remove(d.readyFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove what a rebuild left: %w", err)
+	}
+	if err := d.fs.SyncDir(d.root()); err != nil {
+		return fmt.Errorf("remove what a rebuild left: %w", err)
+	}
+	if err := d.removeAll(d.root()); err != nil {
+		return fmt.Errorf("remove what a rebuild left: %w", err)
+	}
+	return d.fs.SyncDir(string(d.base))
+}
+
+func (d rebuildDir) removeAll(path string) error {
+	// A directory fails to be removed while there is something in it, and ReadDir fails for a file.
+	names, err := d.fs.ReadDir(path)
+	if err == nil {
+		for _, n := range names {
+			if err := d.removeAll(filepath.Join(path, n)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := d.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

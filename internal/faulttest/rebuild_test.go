@@ -1,0 +1,151 @@
+package faulttest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sluice-sql/sluice/internal/pgtest"
+)
+
+// rebuildPoints are those that a rebuild passes beside its batches, in order, and whether the tables are the new
+// version's by then.
+var rebuildPoints = []struct {
+	point   string
+	swapped bool
+}{
+	{"sink.stage.after_commit", false}, // in the middle of the backfill
+	{"batch.after_prepare", false},
+	{"sink.commit.before_commit", false},
+	{"batch.after_done", false},
+	{"change.rebuild.after_backfill", false},
+	{"change.rebuild.after_ready", false},
+	{"change.swap.before_commit", false},
+	{"change.swap.after_commit", true},
+	{"change.exchange.before", true},
+	{"change.exchange.between_renames", true},
+	{"change.exchange.after_renames", true},
+	{"change.exchange.after_save", true},
+	{"change.exchange.after_settle", true},
+}
+
+// compatiblePoints are those of TestCompatibleChangeCrashes.
+var compatiblePoints = []string{"change.relabel.before", "change.relabel.after"}
+
+// TestChangePointsAreReached: no failpoint of a changed file is forgotten in the lists here.
+func TestChangePointsAreReached(t *testing.T) {
+	for _, point := range failpoints(t) {
+		listed := slices.Contains(compatiblePoints, point) || slices.ContainsFunc(rebuildPoints, func(p struct {
+			point   string
+			swapped bool
+		}) bool {
+			return p.point == point
+		})
+		if ofChanges(point) && !listed {
+			t.Errorf("failpoint %s is in no list: reach it in TestRebuildCrashes, or delete it", point)
+		}
+	}
+}
+
+// columnsOf counts the columns of the view that the versions have in different ways.
+func (p *pipeline) columnsOf(t testing.TB, table string) string {
+	t.Helper()
+	return pgtest.Rows(t, p.url, "SELECT count(*) FROM pg_attribute WHERE attrelid = 'public."+table+"'::regclass AND attnum > 0 AND NOT attisdropped")[0]
+}
+
+// TestRebuildCrashes: a rebuild dies or fails at every step. Until the swap is committed the tables are the old
+// version's, and the old file goes on; afterwards they are the new one's, and any start completes the rest.
+// Both are proven, and the rebuild gets to its end.
+func TestRebuildCrashes(t *testing.T) {
+	for _, c := range rebuildPoints {
+		for _, action := range []string{"exit", "error"} {
+			if testing.Short() && action == "error" {
+				continue
+			}
+			t.Run(c.point+" "+action, func(t *testing.T) {
+				t.Parallel()
+				p := newEvents(t)
+				p.changed(t, viewThatGoes)
+				p.mustRun(t)
+				before := pgtest.Rows(t, p.url, "SELECT count(*), sum(n) FROM per_window")[0]
+				p.changed(t, viewThatMore)
+				if r := p.run(t); r.code != 1 || !strings.Contains(r.stderr, "view spread, operator") {
+					t.Fatalf("the changed file was not refused:\n%v", r)
+				}
+				p.rebuildFaulty(t, c.point, action)
+				if got := pgtest.Rows(t, p.url, "SELECT count(*), sum(n) FROM per_window")[0]; got != before && !c.swapped { // late is decided anew
+					t.Errorf("per_window has %s rows and n, and had %s", got, before)
+				}
+				if got, want := p.columnsOf(t, "spread"), map[bool]string{false: "2", true: "3"}[c.swapped]; got != want {
+					t.Errorf("spread has %s columns, want %s", got, want)
+				}
+				// The old file: it goes on where the swap did not happen, and completes it and is refused where it did.
+				p.changed(t, viewThatGoes)
+				if r := p.run(t); c.swapped != (r.code != 0) || c.swapped && !strings.Contains(r.stderr, "view spread") {
+					t.Errorf("the old version, swapped %t:\n%v", c.swapped, r)
+				}
+				p.verify(t)
+				p.changed(t, viewThatMore)
+				if r := p.sluice(t, nil, "run", p.file(), "--until-end", "--rebuild"); r.code != 0 {
+					t.Fatalf("the rebuild did not get to its end:\n%v", r)
+				}
+				p.verify(t)
+				p.replay(t)
+				if got := p.columnsOf(t, "spread"); got != "3" {
+					t.Errorf("spread has %s columns after the rebuild", got)
+				}
+				if left := pgtest.Rows(t, p.url, "SELECT relname FROM pg_class WHERE relname LIKE 'new\\_%' UNION ALL SELECT pipeline FROM sluice.ledger WHERE pipeline LIKE '%~%' UNION ALL SELECT key FROM sluice.meta WHERE key LIKE 'rebuilt%'"); len(left) > 0 {
+					t.Errorf("the rebuild left %v", left)
+				}
+			})
+		}
+	}
+}
+
+func (p *pipeline) rebuildFaulty(t testing.TB, point, action string) {
+	t.Helper()
+	hit := ""
+	if strings.HasPrefix(point, "batch.") || strings.HasPrefix(point, "sink.") {
+		hit = ":3"
+	}
+	r := p.sluice(t, []string{"SLUICE_FAILPOINTS=" + point + "=" + action + hit}, "run", p.file(), "--until-end", "--rebuild")
+	if tt, ok := t.(*testing.T); ok {
+		p.checkDeath(tt, point, action, r)
+	}
+}
+
+// TestReadersOfARebuild: whoever reads meanwhile sees the old tables or the new ones, with the ledger that they
+// answer for.
+func TestReadersOfARebuild(t *testing.T) {
+	t.Parallel()
+	p := newEvents(t)
+	p.changed(t, viewThatGoes)
+	p.mustRun(t)
+	const look = `SELECT (SELECT count(*) || ' ' || sum(n) FROM per_window), (SELECT count(*) FROM spread), (SELECT plan FROM sluice.ledger WHERE pipeline = 'faults')`
+	old := pgtest.Rows(t, p.url, look)[0]
+	p.changed(t, viewThatMore)
+	ctx, cancel := context.WithCancel(context.Background())
+	seen := make(chan map[string]int)
+	go func() {
+		rows := map[string]int{}
+		for ctx.Err() == nil {
+			rows[pgtest.Rows(t, p.url, look)[0]]++
+		}
+		seen <- rows
+	}()
+	r := p.sluice(t, nil, "run", p.file(), "--until-end", "--rebuild")
+	cancel()
+	rows := <-seen
+	if r.code != 0 {
+		t.Fatal(r)
+	}
+	fresh := pgtest.Rows(t, p.url, look)[0]
+	delete(rows, old)
+	delete(rows, fresh)
+	if len(rows) > 0 || old == fresh {
+		t.Errorf("readers saw %v beside %q and %q", fmt.Sprint(rows), old, fresh)
+	}
+	p.verify(t)
+}
