@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
@@ -184,7 +185,7 @@ func (s *Server) Get(key string) []byte {
 // Put replaces an object.
 func (s *Server) Put(key string, content []byte) {
 	s.t.Helper()
-	if _, err := s.backend.PutObject(Bucket, key, map[string]string{}, bytes.NewReader(content), int64(len(content)), nil); err != nil {
+	if _, err := s.backend.PutObject(Bucket, key, map[string]string{"Last-Modified": time.Now().UTC().Format(http.TimeFormat)}, bytes.NewReader(content), int64(len(content)), nil); err != nil {
 		s.t.Fatal(err)
 	}
 }
