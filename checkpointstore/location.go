@@ -88,3 +88,11 @@ func (l Location) join(parts ...string) string {
 
 // root is the prefix of a pipeline's objects, with a slash at its end.
 func (l Location) root(pipeline string) string { return l.join(l.Prefix, pipeline) + "/" }
+
+// Parent takes the last part of the prefix off: the location of a pipeline's copies, and the pipeline's name.
+func (l Location) Parent() (Location, string) {
+	i := strings.LastIndex(l.Prefix, "/")
+	name := l.Prefix[i+1:]
+	l.Prefix = l.Prefix[:max(i, 0)]
+	return l, name
+}

@@ -82,14 +82,6 @@ func (l *loaded) restoreOptions(p place) checkpointstore.RestoreOptions {
 	return checkpointstore.RestoreOptions{Locations: l.copies, Pipeline: l.Name, LogDir: p.dir.logDir(), Others: p.dir.beside(), Logger: p.log, OnBytes: p.restoring}
 }
 
-// restoreMissing makes the log from a copy where the disk has none.
-func (l *loaded) restoreMissing(ctx context.Context, p place) error {
-	if len(l.copies) == 0 || exists(filepath.Join(p.dir.logDir(), manifestName)) {
-		return nil
-	}
-	return l.restoreCopy(ctx, p)
-}
-
 func (l *loaded) restoreCopy(ctx context.Context, p place) error {
 	start := time.Now()
 	c, err := checkpointstore.Restore(ctx, l.restoreOptions(p))
@@ -121,11 +113,17 @@ func lacks(err error) (*microbatch.RefusedError, bool) {
 // openNewest is open where the log on the disk may be older than a copy of it: an engine on another machine
 // went on, and was fenced by the attempt that found out.
 func (l *loaded) openNewest(ctx context.Context, p place) (*engine, error) {
-	if err := l.restoreMissing(ctx, p); err != nil {
-		return nil, err
+	missing := !exists(filepath.Join(p.dir.logDir(), manifestName))
+	if missing && len(l.copies) > 0 {
+		if err := l.restoreCopy(ctx, p); err != nil {
+			return nil, err
+		}
 	}
 	e, err := l.open(ctx, p)
 	refused, behind := lacks(err)
+	if missing && errors.As(err, &refused) && refused.Reason == checkpointlog.ReasonLedgerMissing {
+		return nil, l.beginAnew(refused)
+	}
 	if !behind || len(l.copies) == 0 {
 		return e, err
 	}
@@ -164,6 +162,19 @@ func (l *loaded) explain(refused *microbatch.RefusedError, copies []checkpointst
 	return &microbatch.RefusedError{Reason: refused.Reason, Detail: detail,
 		Hint: "put back the disk that has the newest log; if it is lost, what was not uploaded is lost with it, and the tables have to be computed again: " +
 			"drop the pipeline and submit it again (SET checkpoint_sync = 'batch' never lets the tables get ahead of the bucket)"}
+}
+
+// beginAnew is for who deleted the tables and the log to start over, and left the copy of the log.
+func (l *loaded) beginAnew(refused *microbatch.RefusedError) error {
+	var where []string
+	for _, at := range l.copies {
+		where = append(where, at.String()+"/"+l.Name)
+	}
+	if len(where) == 0 {
+		return refused
+	}
+	return &microbatch.RefusedError{Reason: refused.Reason, Detail: refused.Detail + "; the log is the copy in a bucket",
+		Hint: refused.Hint + "; to begin again after the tables were deleted by hand, delete " + strings.Join(where, " and ") + ", too, or name another prefix"}
 }
 
 // lastPrepared is the newest batch of a log, 0 if it cannot be read.

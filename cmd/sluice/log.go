@@ -1,9 +1,16 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sluice-sql/sluice/checkpointstore"
 )
 
 func (a *app) logCommand() *cobra.Command {
@@ -12,7 +19,8 @@ func (a *app) logCommand() *cobra.Command {
 		GroupID: "prove",
 		Short:   "Read, check and repair a pipeline's checkpoint log, without an engine",
 		Long: `Read a pipeline's checkpoint log. All but repair change nothing and may run beside the engine. NAME is a pipeline
-of the state directory, DIR a pipeline's directory or a log's own.`,
+of the state directory, DIR a pipeline's directory or a log's own. All but repair read copies in buckets, too:
+s3://BUCKET/PREFIX/NAME?endpoint=…, the bucket as in SET checkpoint with the pipeline's name behind it.`,
 	}
 	cmd.AddCommand(a.logLsCommand(), a.logShowCommand(), a.logVerifyCommand(), a.logRepairCommand())
 	return cmd
@@ -65,6 +73,40 @@ func (o *logOptions) dir(arg string) (string, error) {
 		return string(p), nil
 	}
 	return p.logDir(), nil
+}
+
+// readable finds the log of NAME|DIR|URL. One in a bucket is brought into a temporary directory, which done removes.
+func (o *logOptions) readable(arg string) (dir string, done func(), err error) {
+	done = func() {}
+	if !strings.HasPrefix(arg, "s3://") {
+		dir, err = o.dir(arg)
+		return dir, done, err
+	}
+	at, err := checkpointstore.ParseLocation(arg)
+	if err != nil {
+		return "", done, err
+	}
+	at, name := at.Parent()
+	if err := checkName(name); err != nil {
+		return "", done, fmt.Errorf("the last part of a log's URL is the pipeline's name: %w", err)
+	}
+	tmp, err := os.MkdirTemp("", "sluice-log-*")
+	if err != nil {
+		return "", done, err
+	}
+	done = func() { _ = os.RemoveAll(tmp) } // what is left is in the system's temporary directory
+	ctx, stop := interruptible(context.Background())
+	defer stop()
+	p := pipelineDir(tmp)
+	c, err := checkpointstore.Restore(ctx, checkpointstore.RestoreOptions{Locations: []checkpointstore.Location{at}, Pipeline: name, LogDir: p.logDir(), Others: p.beside(), Logger: slog.New(slog.DiscardHandler)})
+	switch {
+	case err == nil && c == nil:
+		err = fmt.Errorf("there is no log of pipeline %s in %s", name, at)
+	case err == nil:
+		return p.logDir(), done, nil
+	}
+	done()
+	return "", done, orInterrupted(ctx, err)
 }
 
 // manifestName is the file that makes a directory a checkpoint log.

@@ -111,10 +111,11 @@ func (a *app) bytes(n int64) string {
 }
 
 func (o *logOptions) ls(arg string) error {
-	dir, err := o.dir(arg)
+	dir, done, err := o.readable(arg)
 	if err != nil {
 		return err
 	}
+	defer done()
 	report, err := checkpointlog.Verify(dir, vfs.OS{})
 	if err != nil {
 		return err

@@ -37,10 +37,11 @@ func (o *logOptions) show(ctx context.Context, arg string) error {
 	}
 	ctx, stop := interruptible(ctx)
 	defer stop()
-	dir, err := o.dir(arg)
+	dir, done, err := o.readable(arg)
 	if err != nil {
 		return err
 	}
+	defer done()
 	last := int64(math.MaxInt64)
 	if o.to > 0 {
 		last = o.to

@@ -28,10 +28,11 @@ and what is there. An incomplete write at the end is no damage: a crash leaves o
 }
 
 func (o *logOptions) verify(arg string) error {
-	dir, err := o.dir(arg)
+	dir, done, err := o.readable(arg)
 	if err != nil {
 		return err
 	}
+	defer done()
 	report, verr := checkpointlog.Verify(dir, vfs.OS{})
 	var corrupt *checkpointlog.CorruptError
 	if verr != nil && !errors.As(verr, &corrupt) {

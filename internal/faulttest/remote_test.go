@@ -193,11 +193,19 @@ func crashCopied(t *testing.T, point, action string, hit int, fired *firedSet) {
 	p.finish(t)
 }
 
-// Dropping the bucket's prefix by hand leaves what is not the pipeline's.
-func TestLogCommandsReadTheRestoredLog(t *testing.T) {
+// The log is as good in the bucket, and after a restore, as it was on the disk.
+func TestLogCommandsReadTheCopy(t *testing.T) {
 	t.Parallel()
-	p := newCopied(t, "batch", s3test.New(t))
+	s := s3test.New(t)
+	p := newCopied(t, "batch", s)
 	p.mustRun(t)
+	if r := p.sluice(t, nil, "log", "verify", s.URL("here/"+p.name)); r.code != 0 || !strings.Contains(r.stderr, "up to batch 16, no damage") {
+		t.Errorf("the copy of the log is not whole:\n%v", r)
+	}
+	p.sluice(t, nil, "log", "verify", s.URL("here/nobody")).mustFail(t, 1, "there is no log of pipeline nobody")
+	if r := p.sluice(t, nil, "check", p.file()); r.code != 0 || !strings.Contains(r.stdout, "holds the log up to batch 16") {
+		t.Errorf("check does not look at the copy:\n%v", r)
+	}
 	p.loseDisk(t)
 	p.mustRun(t)
 	if r := p.sluice(t, nil, "log", "verify", p.name); r.code != 0 {
@@ -208,4 +216,19 @@ func TestLogCommandsReadTheRestoredLog(t *testing.T) {
 	if err != nil || len(torn) > 0 {
 		t.Errorf("torn tails %v, %v", torn, err)
 	}
+}
+
+// Tables and disk were deleted to begin again, and the copy was forgotten: the start says where it is.
+func TestBeginAgainNamesTheCopy(t *testing.T) {
+	t.Parallel()
+	p := newCopied(t, "batch", s3test.New(t))
+	p.mustRun(t)
+	p.loseDisk(t)
+	p.url = pgtest.URL(t)
+	for _, dir := range []string{"files", "changes"} {
+		if err := os.RemoveAll(filepath.Join(p.dir, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.run(t).mustFail(t, 1, "the ledger knows no batch", "delete s3://"+s3test.Bucket+"/here/"+p.name)
 }
