@@ -18,12 +18,16 @@ func (p *Pipeline) owned(ctx context.Context) (_ context.Context, settle func(er
 	ctx, cancel := context.WithCancelCause(ctx)
 	for _, s := range p.sinks {
 		o, ok := s.Sink.(Owned)
-		if !ok || o.Lost() == nil {
+		if !ok {
+			continue
+		}
+		lost := o.Lost()
+		if lost == nil {
 			continue
 		}
 		go func() {
 			select {
-			case err := <-o.Lost():
+			case err := <-lost:
 				if err != nil {
 					cancel(err)
 				}

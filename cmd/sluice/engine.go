@@ -141,7 +141,7 @@ func (l *loaded) openOnce(ctx context.Context, p place) (_ *engine, err error) {
 // openSinks constructs one sink a database and one a directory.
 func (l *loaded) openSinks(e *engine, p place) (pg *postgres.Sink, err error) {
 	if targets := l.targets(toPostgres); len(targets) > 0 {
-		if pg, err = postgres.New(postgres.Options{URL: p.db.url, Owner: engineOwner(), Directory: string(p.dir), Notice: p.notice(l.Name)}); err != nil {
+		if pg, err = postgres.New(postgres.Options{URL: p.db.url, Owner: engineOwner(), Directory: p.dir.leaseDirectory(), Notice: p.notice(l.Name)}); err != nil {
 			return nil, err
 		}
 		e.sinks = append(e.sinks, microbatch.BoundSink{Sink: pg, Name: "PostgreSQL", Targets: targets})

@@ -33,10 +33,36 @@ func hostName() string {
 	return name
 }
 
-// ownerHost is the machine of an owner.
-func ownerHost(owner string) string {
-	host, _, _ := strings.Cut(owner, ":")
-	return host
+// leaseDirectory names a pipeline's directory in its lease: the path, for people, and the state directory's own
+// name. Why a name: two machines may call different directories by one path, and one directory by two.
+func (d pipelineDir) leaseDirectory() string { return string(d) + "#" + d.state().id() }
+
+// id is the random name that a state directory got when it was first needed; empty if it cannot be kept.
+func (s stateDir) id() string {
+	path := filepath.Join(string(s), "id")
+	for range 2 {
+		if text, err := os.ReadFile(path); err == nil && len(text) > 0 {
+			return strings.TrimSpace(string(text))
+		}
+		var random [8]byte
+		_, _ = rand.Read(random[:])                                         // never fails, see crypto/rand
+		_ = writeFileOnce(path, []byte(hex.EncodeToString(random[:])+"\n")) // or somebody else did; the next round reads it
+	}
+	return ""
+}
+
+// writeFileOnce makes a file, whole, unless it is there.
+func writeFileOnce(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Link(f.Name(), path)
 }
 
 // leases returns what reads and claims the leases of the daemon's database, for one goroutine.
@@ -45,13 +71,13 @@ func (n *launcher) leases(ctx context.Context, name string) (*postgres.Leases, e
 	if err != nil {
 		return nil, err
 	}
-	return postgres.NewLeases(postgres.Options{URL: db.url, Owner: engineOwner(), Directory: string(n.state.pipeline(name))})
+	return postgres.NewLeases(postgres.Options{URL: db.url, Owner: engineOwner(), Directory: n.state.pipeline(name).leaseDirectory()})
 }
 
-// lastHere says whether the newest log is in this daemon's directory, as far as a lease tells. Machines may call
-// different directories by the same name, so the machine counts, too.
+// lastHere says whether the newest log is in this daemon's directory, as far as a lease tells.
 func (n *launcher) lastHere(l postgres.Lease) bool {
-	return l.Owner == engineOwner() || l.Directory == string(n.state.pipeline(l.Pipeline)) && ownerHost(l.Owner) == hostName()
+	_, id, _ := strings.Cut(l.Directory, "#")
+	return l.Owner == engineOwner() || id != "" && id == n.state.id()
 }
 
 var _ server.Deputy = (*launcher)(nil)
@@ -234,6 +260,7 @@ func (n *launcher) elsewhere(ctx context.Context, name string) error {
 	if err != nil || l == nil || !l.Fresh() || n.lastHere(*l) {
 		return err
 	}
+	directory, _, _ := strings.Cut(l.Directory, "#")
 	return fmt.Errorf("pipeline %s: %w: %s, with the log in %s, renewed its lease %s ago\nHint: stop that engine first; or start this daemon with --standby, and it waits its turn",
-		name, errElsewhere, l.Owner, l.Directory, l.Age.Round(100*time.Millisecond))
+		name, errElsewhere, l.Owner, directory, l.Age.Round(100*time.Millisecond))
 }
