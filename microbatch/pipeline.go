@@ -68,6 +68,9 @@ type Config struct {
 
 	// Logger gets what an operator should see. Defaults to slog.Default.
 	Logger *slog.Logger
+	// SinksRestored says that the sinks were made to hold what the log answers for, wherever its version wrote:
+	// a savepoint was put back.
+	SinksRestored bool
 	// DuckDBVersion labels the log.
 	DuckDBVersion string
 }

@@ -84,6 +84,9 @@ func (c *Config) adopt(logged checkpointlog.Header, last int64) (adopted, error)
 	if err != nil {
 		return out, err
 	}
+	if c.SinksRestored {
+		was.TakeSinks(c.Version)
+	}
 	diff := change.Compare(was, c.Version)
 	if diff.Verdict > change.Compatible {
 		return out, &ChangedError{Pipeline: c.Name, Diff: diff}

@@ -163,7 +163,7 @@ func (l *loaded) openSinks(e *engine, p place) (pg *postgres.Sink, err error) {
 
 func (l *loaded) config(p place, sources map[string]microbatch.Source, sinks []microbatch.BoundSink) microbatch.Config {
 	return microbatch.Config{
-		Name: l.Name, Plan: l.plan, Version: l.version(), Sources: sources, Sinks: sinks, LogDir: p.dir.logDir(), TempDir: p.dir.tempDir(),
+		Name: l.Name, Plan: l.plan, Version: l.version(), SinksRestored: l.restored, Sources: sources, Sinks: sinks, LogDir: p.dir.logDir(), TempDir: p.dir.tempDir(),
 		TriggerInterval: l.settings.Duration(ddl.TriggerInterval), MaxBatchRows: l.settings.Int(ddl.MaxBatchRows),
 		MaxBatchBytes: l.settings.Bytes(ddl.MaxBatchBytes), MemoryLimit: ddl.FormatBytes(l.settings.Bytes(ddl.MemoryLimit)),
 		SnapshotLogBytes: l.settings.Bytes(ddl.SnapshotLogBytes), KeepSnapshots: int(l.settings.Int(ddl.KeepSnapshots)),

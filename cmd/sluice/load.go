@@ -68,6 +68,8 @@ type loaded struct {
 	settings ddl.Values
 	sources  []sourceBinding
 	sinks    []sinkBinding
+	// restored says that a savepoint was put back.
+	restored bool
 	// copies are where the log is copied to, the checkpoint before the replica.
 	copies []checkpointstore.Location
 	// copying are the settings about that.

@@ -62,8 +62,12 @@ func (l *loaded) restoreFrom(ctx context.Context, p place, dir string, rewind bo
 		return err
 	}
 	what, err := r.decide(facts)
-	if err != nil || what == goOn {
+	if err != nil {
 		return err
+	}
+	l.restored = true
+	if what == goOn {
+		return nil
 	}
 	if err := savepoint.Verify(vfs.OS{}, dir, info); err != nil {
 		return err

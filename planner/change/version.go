@@ -186,3 +186,14 @@ func operators(ex *planner.Explain, view string) []Operator {
 	}
 	return out
 }
+
+// TakeSinks makes the views go where those of another version go.
+func (v *Version) TakeSinks(from *Version) {
+	for i := range v.Outputs {
+		for _, o := range from.Outputs {
+			if o.Name == v.Outputs[i].Name {
+				v.Outputs[i].Sinks = o.Sinks
+			}
+		}
+	}
+}
