@@ -58,6 +58,8 @@ type bench struct {
 	variants []variant
 	engines  map[string][]engineRun // by the variant's name
 	shots    map[shot][]time.Duration
+
+	cpu time.Duration // of the last command
 }
 
 type shot struct {

@@ -21,6 +21,11 @@ type summary struct {
 	RowsOut    int64 `json:"rows_out"`
 	StateRows  int64 `json:"state_rows"`
 	StateBytes int64 `json:"state_bytes"`
+	// SnapshotBatch and SnapshotWait are microbatch.Progress's.
+	SnapshotBatch int64 `json:"snapshot_batch"`
+	SnapshotWait  int64 `json:"snapshot_wait_ns"`
+	// CPU is what the process took, which a neighbour changes less than the clock.
+	CPU time.Duration `json:"-"`
 }
 
 func (s summary) took() time.Duration { return time.Duration(s.ElapsedMS) * time.Millisecond }
@@ -38,6 +43,7 @@ func (b *bench) run(ctx context.Context, dir, sql string) (s summary, err error)
 	if err := json.Unmarshal(doc, &s); err != nil {
 		return s, fmt.Errorf("read the summary of sluice run: %w", err)
 	}
+	s.CPU = b.cpu
 	return s, nil
 }
 
@@ -49,6 +55,7 @@ func (b *bench) command(ctx context.Context, args ...string) ([]byte, error) {
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%s: %w\n%s", cmd, err, stderr.Bytes())
 	}
+	b.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	return stdout.Bytes(), nil
 }
 

@@ -26,8 +26,9 @@ type Entry struct {
 
 // DeltaInfo is the size of one table's change: as encoded by the state, and as stored.
 type DeltaInfo struct {
-	Table              string
-	Bytes, StoredBytes int64
+	Table       string `json:"table"`
+	Bytes       int64  `json:"bytes"`
+	StoredBytes int64  `json:"stored_bytes"`
 }
 
 // Read gives the records of every live segment in order, without an engine and without the lock: it

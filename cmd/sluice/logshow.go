@@ -95,6 +95,8 @@ type logRecord struct {
 	Planned   *checkpointlog.Planned   `json:"planned,omitempty"`
 	Prepared  *checkpointlog.Prepared  `json:"prepared,omitempty"`
 	Committed *checkpointlog.Committed `json:"committed,omitempty"`
+	// Deltas are how large a Prepared's state change is, as encoded and as stored.
+	Deltas []checkpointlog.DeltaInfo `json:"deltas,omitempty"`
 }
 
 func newLogShow(o *logOptions) *logShow {
@@ -120,7 +122,7 @@ func batchOf(e checkpointlog.Entry) int64 {
 
 func (s *logShow) entry(e checkpointlog.Entry) error {
 	if s.json != nil {
-		if err := s.json.Encode(logRecord{e.Segment, e.Offset, e.Bytes, e.Planned, e.Prepared, e.Committed}); err != nil {
+		if err := s.json.Encode(logRecord{e.Segment, e.Offset, e.Bytes, e.Planned, e.Prepared, e.Committed, e.Deltas}); err != nil {
 			return fmt.Errorf("write JSON: %w", err)
 		}
 		return nil
