@@ -83,13 +83,9 @@ func (r *Recovered) EachSnapshotBlock(l SnapshotLoader) error {
 	return nil
 }
 
-// maxDeltaShare is the part of a full snapshot's size from which the delta snapshots on it have cost enough
-// that the next one is full again: a restart reads at most that much more.
-const maxDeltaShare = 0.5
-
 // SuggestDelta says whether the next snapshot should be a delta on the newest, given how much log has gathered
-// since that one began, which is about what it will hold or more.
-func (l *Log) SuggestDelta(gathered int64) bool {
+// since that one began and which share of all rows has changed: it will hold about the lesser of the two.
+func (l *Log) SuggestDelta(gathered int64, share float64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := len(l.manifest.Snapshots)
@@ -97,10 +93,11 @@ func (l *Log) SuggestDelta(gathered int64) bool {
 		return false
 	}
 	chain := l.manifest.Snapshots[l.manifest.chainStart(n-1):]
+	gathered = min(gathered, int64(share*float64(chain[0].Bytes)))
 	for _, delta := range chain[1:] {
 		gathered += delta.Bytes
 	}
-	return float64(gathered) < maxDeltaShare*float64(chain[0].Bytes)
+	return float64(gathered) < l.opt.MaxDeltaShare*float64(chain[0].Bytes)
 }
 
 // absorbable returns the delta snapshots at the end of the newest chain that a new one of about that size

@@ -23,6 +23,9 @@ type Options struct {
 	KeepSnapshots int
 	// KeepSnapshotsFor is an age up to which more of them are kept. Defaults to 0.
 	KeepSnapshotsFor time.Duration
+	// MaxDeltaShare is the part of a full snapshot's size from which the delta snapshots on it have cost enough that
+	// the next one is full again: a restart reads at most that much more. Defaults to 0.5.
+	MaxDeltaShare float64
 	// MaxDeltaBytes bounds the state change of one batch, uncompressed. Defaults to 1 GiB.
 	MaxDeltaBytes int64
 }
@@ -42,6 +45,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.KeepSnapshots == 0 {
 		o.KeepSnapshots = 2
+	}
+	if o.MaxDeltaShare == 0 {
+		o.MaxDeltaShare = 0.5
 	}
 	if o.MaxDeltaBytes == 0 {
 		o.MaxDeltaBytes = 1 << 30

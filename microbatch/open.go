@@ -27,7 +27,7 @@ func Open(ctx context.Context, cfg Config) (_ *Pipeline, err error) {
 	}()
 	fresh := adopted{program: p.program, version: cfg.Version}
 	log, rec, err := checkpointlog.Open(cfg.LogDir, fresh.label(cfg.Name, cfg.DuckDBVersion), checkpointlog.Options{
-		KeepSnapshots: cfg.KeepSnapshots, KeepSnapshotsFor: cfg.KeepSnapshotsFor, SegmentBytes: cfg.LogSegmentBytes})
+		KeepSnapshots: cfg.KeepSnapshots, KeepSnapshotsFor: cfg.KeepSnapshotsFor, MaxDeltaShare: cfg.MaxDeltaShare, SegmentBytes: cfg.LogSegmentBytes})
 	if err != nil {
 		return nil, fmt.Errorf("open the checkpoint log: %w", err)
 	}

@@ -61,6 +61,9 @@ type Config struct {
 	KeepSnapshots int
 	// KeepSnapshotsFor is an age up to which more are kept. Defaults to none.
 	KeepSnapshotsFor time.Duration
+	// MaxDeltaShare is the log's option of that name: how much delta snapshots may add to a full one. Defaults to
+	// the log's own default.
+	MaxDeltaShare float64
 	// LogSegmentBytes is the size of a log segment. Defaults to the log's own default.
 	LogSegmentBytes int64
 	// UntilEnd ends Run when every source is bounded and read to its end.

@@ -33,7 +33,23 @@ type snapshotter struct {
 	last        int64
 	loggedBytes int64
 	at          time.Time
+	// rowCost is what a row of the last snapshot took to encode and write, on both goroutines.
+	rowCost time.Duration
+	// rows is how many the running snapshot holds, about, and encoding the time spent on it here.
+	rows     int64
+	encoding time.Duration
 }
+
+const (
+	// maxShare is the part of the time since the last snapshot that the next one may take.
+	maxShare = 0.02
+	// overdue is how many times SnapshotLogBytes may gather for that reason: it bounds what a restart replays.
+	overdue = 8
+	// cheap is a price that nobody notices.
+	cheap = 2 * time.Millisecond
+	// firstRowCost is assumed until one was measured.
+	firstRowCost = 300 * time.Nanosecond
+)
 
 // Between two batches at most maxSlices slices are encoded, and none begins after sliceTime: together with what a
 // slice may hold (rowstore bounds it to sliceRows rows and a mebibyte, and to so many slots looked at) that is
@@ -83,6 +99,7 @@ func (s *snapshotter) step(p *Pipeline, start time.Time) error {
 	if s.slices(p, start) {
 		s.file.finish()
 	}
+	s.encoding += time.Since(start)
 	done, err := s.file.ended()
 	if err != nil {
 		return fmt.Errorf("take a snapshot of batch %d: %w", s.batch, err)
@@ -93,14 +110,39 @@ func (s *snapshotter) step(p *Pipeline, start time.Time) error {
 	return nil
 }
 
-// due says that enough has happened since the last snapshot began.
+// due says that enough has happened since the last snapshot began, and that another is worth its price.
+//
+// Why a price: rows that are inserted once and not changed again are read as fast from the log as from a snapshot,
+// so under a load of those a snapshot for every 64 MiB would cost a fifth of the throughput for nothing.
 func (s *snapshotter) due(p *Pipeline, now time.Time) bool {
 	if s.at.IsZero() {
-		s.at = now // an interval is counted from the first batch of a run
+		s.at, s.rowCost = now, firstRowCost // an interval is counted from the first batch of a run
 	}
 	gathered := p.log.Stats().AppendedBytes - s.loggedBytes
-	return p.last > s.last && (gathered >= p.cfg.SnapshotLogBytes || now.Sub(s.at) >= p.cfg.SnapshotInterval)
+	if p.last == s.last || gathered < p.cfg.SnapshotLogBytes && now.Sub(s.at) < p.cfg.SnapshotInterval {
+		return false
+	}
+	_, rows := s.plan(p, gathered)
+	price := float64(rows) * float64(s.rowCost)
+	return price <= float64(cheap) || price <= maxShare*float64(now.Sub(s.at)) || gathered >= overdue*p.cfg.SnapshotLogBytes
 }
+
+// plan says which snapshot the next is relative to, 0 for none, and how many rows it will hold, about.
+func (s *snapshotter) plan(p *Pipeline, gathered int64) (base, rows int64) {
+	var all, changed int64
+	tracked := s.last > 0
+	for _, st := range p.program.States {
+		t := p.exec.states[st.Name]
+		all, changed, tracked = all+int64(t.Len()), changed+int64(t.ChangedRows()), tracked && t.Tracks()
+	}
+	if tracked && p.log.SuggestDelta(gathered, float64(changed)/float64(max(all, 1))) {
+		return s.last, changed
+	}
+	return 0, all
+}
+
+// leastRows is from how many rows on the price of a row can be told.
+const leastRows = 10_000
 
 // leastGathered is what a delta snapshot counts as at least, so that those of a quiet pipeline are taken into one.
 const leastGathered = 256 << 10
@@ -114,9 +156,9 @@ func (s *snapshotter) begin(p *Pipeline, now time.Time) {
 			s.meta.Offsets[in.decl.Name] = in.offsets
 		}
 	}
-	if gathered := logged - s.loggedBytes; s.tracked(p) && p.log.SuggestDelta(gathered) {
-		s.meta.Base, s.meta.GatheredBytes = s.last, max(gathered, leastGathered)
-	}
+	gathered := logged - s.loggedBytes
+	s.meta.Base, s.rows = s.plan(p, gathered)
+	s.meta.GatheredBytes, s.encoding = max(gathered, leastGathered), 0
 	for _, st := range p.program.States {
 		if t := p.exec.states[st.Name]; s.meta.Base > 0 {
 			t.SnapshotBeginDelta()
@@ -126,16 +168,6 @@ func (s *snapshotter) begin(p *Pipeline, now time.Time) {
 	}
 	s.active, s.batch, s.table, s.file = true, p.last, 0, nil
 	s.last, s.loggedBytes, s.at = p.last, logged, now
-}
-
-// tracked says that every state knows what changed since the last snapshot.
-func (s *snapshotter) tracked(p *Pipeline) bool {
-	for _, st := range p.program.States {
-		if !p.exec.states[st.Name].Tracks() {
-			return false
-		}
-	}
-	return s.last > 0
 }
 
 // slices encodes until the time is over, the writer has no room, or nothing is left, which it reports.
@@ -170,6 +202,9 @@ func (s *snapshotter) slice(p *Pipeline, st planner.State) {
 }
 
 func (s *snapshotter) published(p *Pipeline) {
+	if s.rows >= leastRows {
+		s.rowCost = (s.encoding + s.file.busy) / time.Duration(s.rows)
+	}
 	p.cfg.Logger.Debug("snapshot published", "pipeline", p.cfg.Name, "batch", s.batch, "base", s.meta.Base, "took", time.Since(s.at), "longest_wait", p.Progress().SnapshotWait)
 	p.progress.snapshotted(s.batch)
 	s.active, s.file = false, nil

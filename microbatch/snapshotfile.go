@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"github.com/sluice-sql/sluice/checkpointlog"
 )
@@ -23,6 +24,7 @@ type snapshotFile struct {
 	abort    chan struct{}
 	result   chan error
 	finished bool
+	busy     time.Duration // of the goroutine; read it when that has ended
 }
 
 // queuedBlocks bounds what waits for the disk: a mebibyte or so each.
@@ -52,9 +54,11 @@ func (f *snapshotFile) write() error {
 		if f.aborted() {
 			return errAbandoned
 		}
+		start := time.Now()
 		if err := f.w.Block(b.state, b.bytes); err != nil {
 			return fmt.Errorf("write state %s: %w", b.state, err)
 		}
+		f.busy += time.Since(start)
 		f.recycle(b.bytes)
 	}
 	if f.aborted() {

@@ -13,6 +13,7 @@ type since struct {
 	// removed are encoded chunks of the keys of rows that were there when the last snapshot began.
 	removed [][]byte
 	bytes   int
+	rows    int // flagged or removed, about: a row that came and went counts, too
 }
 
 const (
@@ -33,6 +34,9 @@ func (t *Table) TrackChanges() {
 	t.since = since{on: true}
 }
 
+// ChangedRows is about how many rows a delta snapshot would write.
+func (t *Table) ChangedRows() int { return t.since.rows }
+
 // Tracks reports whether SnapshotBeginDelta can be called.
 func (t *Table) Tracks() bool { return t.since.on }
 
@@ -49,11 +53,13 @@ func (t *Table) track() {
 		case opInsert:
 			if *flag&flagLive != 0 {
 				*flag |= flagBorn
+				t.since.rows++
 				t.blocks.block(op.id).changed = true
 			}
 		case opUpdate:
-			if *flag&(flagLive|flagBorn) == flagLive {
+			if *flag&(flagLive|flagSince) == flagLive {
 				*flag |= flagOther
+				t.since.rows++
 				t.blocks.block(op.id).changed = true
 			}
 		case opDelete, opEvict:
@@ -62,6 +68,7 @@ func (t *Table) track() {
 			}
 		}
 	}
+	t.since.rows += len(gone)
 	for len(gone) > 0 && t.since.on {
 		n := min(len(gone), removedRows)
 		t.forget(vector.AppendChunk(nil, t.gather(&t.keyBuf, gone[:n], t.spec.NKey)))
