@@ -49,8 +49,10 @@ const withoutSnapshots = "SET snapshot_log_bytes = '1TiB';\nSET snapshot_interva
 const checkpointKeys = 1_000_000
 
 func (b *bench) checkpoint(ctx context.Context) (p *checkpointPair, restarts []checkpointRestart, err error) {
-	if p, err = b.checkpointPair(ctx); err != nil {
-		return nil, nil, err
+	if b.only == "" || b.only == "pair" {
+		if p, err = b.checkpointPair(ctx); err != nil || b.only != "" {
+			return p, nil, err
+		}
 	}
 	for _, keys := range []int64{b.rows / 2, b.rows * 5} {
 		r, err := b.checkpointRestart(ctx, keys)
@@ -203,6 +205,15 @@ func (b *bench) loggedAfter(ctx context.Context, dir string, before int64, start
 }
 
 func reportCheckpoint(w *strings.Builder, p *checkpointPair, restarts []checkpointRestart) {
+	if p != nil {
+		reportPair(w, p)
+	}
+	if len(restarts) > 0 {
+		reportRestarts(w, restarts)
+	}
+}
+
+func reportPair(w *strings.Builder, p *checkpointPair) {
 	fmt.Fprintf(w, "Checkpointing: %s rows over %s groups into nothing, batches of 100,000 rows, snapshots at the default settings and without, in turns:\n\n", thousands(p.rows), thousands(checkpointKeys))
 	fmt.Fprintln(w, "| snapshots | seconds | rows/s | CPU seconds |")
 	fmt.Fprintln(w, "|---|---|---|---|")
@@ -210,6 +221,9 @@ func reportCheckpoint(w *strings.Builder, p *checkpointPair, restarts []checkpoi
 	fmt.Fprintf(w, "| off | %s | %s | %s |\n", spread(p.off.took), rate(p.rows, median(p.off.took)), spread(p.off.cpu))
 	fmt.Fprintf(w, "\nCost of snapshots, median of the pairs: %s by the clock, %s by the processor. The newest snapshot was of batch %d.\n\n",
 		cost(p.on.took, p.off.took), cost(p.on.cpu, p.off.cpu), slices.Max(p.taken))
+}
+
+func reportRestarts(w *strings.Builder, restarts []checkpointRestart) {
 	fmt.Fprintln(w, "| groups | state | longest wait of a batch for a snapshot, ms | process start to first new commit, s | log bytes a changed row | of the row itself |")
 	fmt.Fprintln(w, "|---|---|---|---|---|---|")
 	for _, r := range restarts {

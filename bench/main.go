@@ -31,7 +31,8 @@ type options struct {
 	out    string
 	// part is what to measure: "bids", "nexmark", "scale", "checkpoint", or "all".
 	part string
-	// only, if not empty, picks Nexmark queries by name (q1,q5), or the scale cases that contain it.
+	// only, if not empty, picks Nexmark queries by name (q1,q5), the scale cases that contain it, or "pair" or
+	// "restart" of the checkpoint part.
 	only string
 	// noPostgres leaves PostgreSQL out of the Nexmark part.
 	noPostgres bool
@@ -48,7 +49,7 @@ func main() {
 	flag.StringVar(&o.flights, "flights", "", "the whole flights data set, as testdata/flights.sh gets it")
 	flag.StringVar(&o.out, "out", "", "also write the table to this file")
 	flag.StringVar(&o.part, "part", "all", `what to measure: "bids", "nexmark", "scale", "checkpoint" or "all"`)
-	flag.StringVar(&o.only, "only", "", "only these Nexmark queries (q1,q5), or the scale cases that contain this")
+	flag.StringVar(&o.only, "only", "", "only these Nexmark queries (q1,q5), the scale cases that contain this, or \"pair\" or \"restart\" of the checkpoint part")
 	flag.BoolVar(&o.noPostgres, "no-postgres", false, "leave PostgreSQL out of the Nexmark part")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
