@@ -299,7 +299,7 @@ func (m *Mirror) Close() error {
 	if failing == "" {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()
-		err = m.pass(ctx)
+		err = m.catchUp(ctx)
 	} else {
 		err = errors.New(failing)
 	}
@@ -310,6 +310,29 @@ func (m *Mirror) Close() error {
 			"location", m.opt.Location.String(), "copied_up_to", m.status.Batch, "batch", m.pending[len(m.pending)-1].batch, "error", err)
 	}
 	return nil
+}
+
+// catchUp uploads until no batch waits. A first manifest also waits for snapshots, which the bulk's goroutine uploads.
+func (m *Mirror) catchUp(ctx context.Context) error {
+	for {
+		m.mu.Lock()
+		changed := m.changed
+		m.mu.Unlock()
+		if err := m.pass(ctx); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		waiting := len(m.pending)
+		m.mu.Unlock()
+		if waiting == 0 {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // failed keeps and reports what a request failed with.

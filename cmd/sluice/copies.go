@@ -113,6 +113,10 @@ func lacks(err error) (*microbatch.RefusedError, bool) {
 // openNewest is open where the log on the disk may be older than a copy of it: an engine on another machine
 // went on, and was fenced by the attempt that found out.
 func (l *loaded) openNewest(ctx context.Context, p place) (*engine, error) {
+	// Why first: a rebuild that was killed while it exchanged the logs has left none in place, and is not a lost disk.
+	if err := l.settleRebuild(ctx, p); err != nil {
+		return nil, err
+	}
 	missing := !exists(filepath.Join(p.dir.logDir(), manifestName))
 	if missing && len(l.copies) > 0 {
 		if err := l.restoreCopy(ctx, p); err != nil {

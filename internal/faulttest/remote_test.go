@@ -232,3 +232,41 @@ func TestBeginAgainNamesTheCopy(t *testing.T) {
 	}
 	p.run(t).mustFail(t, 1, "the ledger knows no batch", "delete s3://"+s3test.Bucket+"/here/"+p.name)
 }
+
+// A rebuild is killed while it exchanges the logs: for a moment there is none, and the copy, which is of the old
+// version, must not take its place. After that the copy is of the new version.
+func TestRebuildIsNoLostDisk(t *testing.T) {
+	t.Parallel()
+	p := newCopied(t, "batch", s3test.New(t))
+	head, _, _ := strings.Cut(p.read(t), "\nSET max_batch_rows")
+	write := func(part string) {
+		p.write(t, p.name+".sql", fmt.Appendf(nil, "%s\n"+changedSQL, head, part))
+	}
+	write(viewThatGoes)
+	p.mustRun(t)
+	write(viewThatMore)
+	p.rebuildFaulty(t, "change.exchange.between_renames", "exit")
+	r := p.mustRun(t)
+	if strings.Contains(r.stderr, "restored") {
+		t.Errorf("the old log was restored:\n%v", r)
+	}
+	p.verify(t)
+	p.loseDisk(t)
+	if r := p.mustRun(t); !strings.Contains(r.stderr, "the log was restored") {
+		t.Errorf("nothing was restored:\n%v", r)
+	}
+	p.verify(t)
+	if got := p.columnsOf(t, "spread"); got != "3" {
+		t.Errorf("spread has %s columns", got)
+	}
+}
+
+// read is the pipeline's file.
+func (p *pipeline) read(t testing.TB) string {
+	t.Helper()
+	text, err := os.ReadFile(p.file())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
