@@ -308,7 +308,10 @@ func became(was, now *opTree) string {
 	if was.Op == now.Op {
 		return "is maintained by other statements, because of what it reads"
 	}
-	return fmt.Sprintf("it was %s", describe(was))
+	if now.Detail == "" {
+		return fmt.Sprintf("is in the place of %s", describe(was))
+	}
+	return fmt.Sprintf("%s; it was %s", now.Detail, describe(was))
 }
 
 func describe(t *opTree) string {
