@@ -91,11 +91,11 @@ type protocolState struct {
 	// via is the engine that committed the ledger's batch, -1 for none.
 	via int8
 	// A backup of the database, and whether it was put back.
-	backup                protocolDB
-	hasBackup, restored   bool
-	starts, copies        int8
-	before                protocolDB // the database before the last commit, for servers that lose one
-	beforeSet, lostCommit bool
+	backup              protocolDB
+	hasBackup, restored bool
+	starts, copies      int8
+	before              protocolDB // the database before the last commit, for servers that lose one
+	beforeSet           bool
 }
 
 // mutation breaks the protocol in one way, to see that the model notices.
