@@ -15,7 +15,7 @@ import (
 // was taken back to where the log then ends.
 func TestRepairCrash(t *testing.T) {
 	for _, point := range failpoints(t) {
-		if !ofRepairs(point) && !strings.HasPrefix(point, "manifest.") {
+		if !strings.HasPrefix(point, "log.repair.") && !strings.HasPrefix(point, "manifest.") {
 			continue
 		}
 		t.Run(point, func(t *testing.T) {
