@@ -90,6 +90,11 @@ func (p *Pipeline) replay(ctx context.Context, rec *checkpointlog.Recovered, fro
 		if logged.Batch < from {
 			return p.exec.ApplyDelta(logged.Delta)
 		}
+		if plan == nil && opt.From == 0 && report.Batches == 0 {
+			// Retention keeps what recovery needs: of the oldest batch that may be the Prepared record alone.
+			report.From = logged.Batch + 1
+			return p.exec.ApplyDelta(logged.Delta)
+		}
 		if plan == nil {
 			return fmt.Errorf("batch %d has no Planned record", logged.Batch)
 		}
