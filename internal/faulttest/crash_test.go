@@ -199,7 +199,7 @@ func TestCrashInRecovery(t *testing.T) {
 // inRecovery says whether a start that settles a batch may pass the point. The others first come when new
 // batches run, which is the crash matrix's business.
 func inRecovery(point string) bool {
-	for _, later := range []string{"mirror.", "restore.", "change.", "ingest.", "log.repair.", "snapshot.", "retention.", "manifest.", "log.segment.", "log.plan.", "log.prepare.", "batch.after_plan", "batch.after_prepare"} {
+	for _, later := range []string{"mirror.", "restore.", "savepoint.", "change.", "ingest.", "log.repair.", "snapshot.", "retention.", "manifest.", "log.segment.", "log.plan.", "log.prepare.", "batch.after_plan", "batch.after_prepare"} {
 		if strings.HasPrefix(point, later) {
 			return false
 		}
