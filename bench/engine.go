@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,20 +29,16 @@ type stages struct {
 
 // engine runs the binary once, from nothing.
 func (b *bench) engine(ctx context.Context, v variant) (r engineRun, err error) {
-	dir, err := os.MkdirTemp(b.work, "run-*")
+	dir, done, err := b.scratch(ctx, "result")
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer done(&err)
 	conn, err := pgx.Connect(ctx, b.postgres)
 	if err != nil {
 		return r, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	// Why CHECKPOINT: otherwise a run pays for writing back what the one before it left dirty.
-	if _, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS sluice CASCADE; DROP TABLE IF EXISTS result; CHECKPOINT"); err != nil {
-		return r, err
-	}
 	file := filepath.Join(dir, "bench.sql")
 	if err := os.WriteFile(file, []byte(pipeline(v)), 0o644); err != nil {
 		return r, err

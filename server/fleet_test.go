@@ -104,7 +104,7 @@ func TestFinished(t *testing.T) {
 		l.script["p"] = []ending{{batches: 3}}
 		f := testFleet(t, dir, l)
 		mustSubmit(t, f, "p")
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // of the bubble's clock
 		synctest.Wait()
 		expectState(t, f, "p", Finished)
 		end(t, f)
@@ -120,7 +120,7 @@ func TestFinished(t *testing.T) {
 		if err := p.resume(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // of the bubble's clock
 		synctest.Wait()
 		expectState(t, f, "p", Running)
 		end(t, f)
@@ -135,7 +135,7 @@ func TestDaemonRestart(t *testing.T) {
 		l.script["failed"] = []ending{{run: microbatch.ErrRangeChanged}}
 		f := testFleet(t, dir, l)
 		mustSubmit(t, f, "runs", "stopped", "failed", "gaveup")
-		time.Sleep(3 * time.Second)
+		time.Sleep(3 * time.Second) // of the bubble's clock
 		for _, name := range []string{"stopped", "gaveup"} {
 			p, _ := f.get(name)
 			if err := p.stop(t.Context(), finishBatch); err != nil {
@@ -159,7 +159,7 @@ func TestDaemonRestart(t *testing.T) {
 
 		f = testFleet(t, dir, l)
 		f.resumeAll()
-		time.Sleep(3 * time.Second)
+		time.Sleep(3 * time.Second) // of the bubble's clock
 		synctest.Wait()
 		expectState(t, f, "runs", Running)
 		expectState(t, f, "failed", Running)

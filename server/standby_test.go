@@ -105,7 +105,7 @@ func TestStandby(t *testing.T) {
 		for _, name := range []string{"runs", "stopped"} {
 			d.set(d.gone, name, true)
 		}
-		time.Sleep(3 * time.Second)
+		time.Sleep(3 * time.Second) // of the bubble's clock
 		expectState(t, f, "runs", Running)
 		expectState(t, f, "stopped", Standby)
 		expectState(t, f, "own", Running)
@@ -131,7 +131,7 @@ func TestStandby(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.set(d.mine, "runs", false)
-		time.Sleep(3 * time.Second)
+		time.Sleep(3 * time.Second) // of the bubble's clock
 		expectState(t, f, "runs", Standby)
 		select {
 		case err := <-f.lost:
@@ -153,7 +153,7 @@ func TestLastFenced(t *testing.T) {
 		l.script["b"] = []ending{{batches: 3, run: fenced}}
 		f := testFleet(t, t.TempDir(), l)
 		mustSubmit(t, f, "a", "b")
-		time.Sleep(2 * time.Second)
+		time.Sleep(2 * time.Second) // of the bubble's clock
 		expectState(t, f, "a", Failed)
 		select {
 		case err := <-f.lost:
