@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/sluice-sql/sluice/sources/file/decode"
+	"github.com/sluice-sql/sluice/sources/decode"
 )
 
 // units are the values of timestamp_unit and time_unit.

@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/sluice-sql/sluice/sources/file/decode"
+	"github.com/sluice-sql/sluice/sources/decode"
 )
 
 // decoder returns the decoder of the file and where its rows begin, at or after from. It is nil when the

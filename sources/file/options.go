@@ -10,7 +10,7 @@ import (
 
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/planner"
-	"github.com/sluice-sql/sluice/sources/file/decode"
+	"github.com/sluice-sql/sluice/sources/decode"
 )
 
 // Options configure a source. The zero value of each field means its default.

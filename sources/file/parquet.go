@@ -17,7 +17,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
-	"github.com/sluice-sql/sluice/sources/file/decode"
+	"github.com/sluice-sql/sluice/sources/decode"
 )
 
 // doneMark ends the identity of a Parquet file that was read to its end. Such a file is never opened

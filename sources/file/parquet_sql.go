@@ -8,7 +8,7 @@ import (
 
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/planner"
-	"github.com/sluice-sql/sluice/sources/file/decode"
+	"github.com/sluice-sql/sluice/sources/decode"
 )
 
 // literal writes a string as a SQL literal.

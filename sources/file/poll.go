@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/sluice-sql/sluice/microbatch"
-	"github.com/sluice-sql/sluice/sources/file/decode"
+	"github.com/sluice-sql/sluice/sources/decode"
 )
 
 // A poll is one Poll on its way.

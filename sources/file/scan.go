@@ -8,7 +8,7 @@ import (
 	"os"
 
 	"github.com/sluice-sql/sluice/microbatch"
-	"github.com/sluice-sql/sluice/sources/file/decode"
+	"github.com/sluice-sql/sluice/sources/decode"
 )
 
 // defaultBlockBytes is how much is read at a time.

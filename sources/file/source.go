@@ -15,7 +15,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
-	"github.com/sluice-sql/sluice/sources/file/decode"
+	"github.com/sluice-sql/sluice/sources/decode"
 )
 
 // Source reads files. Only Ack and PartitionName may be called beside its other methods.
