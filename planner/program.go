@@ -54,6 +54,8 @@ type SourceInput struct {
 	// BatchTime holds the indexes of the columns that the engine fills with the batch's time; the source's
 	// rows lack them.
 	BatchTime []int `json:",omitempty"`
+	// Metadata are the columns that the source fills in with what it knows about a row, and not from the row.
+	Metadata []MetadataColumn `json:",omitempty"`
 	// IdleTimeout is how long the source may deliver nothing and still hold others back; 0: forever. It is
 	// no part of what the program computes: what comes of it is in the log.
 	IdleTimeout time.Duration `json:"-"`

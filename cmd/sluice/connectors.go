@@ -106,6 +106,10 @@ var (
 	sinkConnectors   = []string{"postgres", "file", "stdout", "blackhole"}
 )
 
+// metadataKeys are the METADATA keys that a connector's sources have beside 'batch_time', which is the engine's.
+// A constructor gets planner.Source.ReadColumns and ReadMetadata, which says the key of each.
+var metadataKeys = map[string][]planner.MetadataKey{}
+
 // accepts says which changes a connector takes, and what a user can do about the others.
 func accepts(connector string, v ddl.Values) (modes []planner.ChangeMode, hints []string) {
 	if connector == "file" && v.String("mode") == filesink.ModeAppend {

@@ -80,6 +80,9 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 		return b, err
 	}
 	b.connector = v.String("connector")
+	if err := planner.CheckMetadata(l.file, src, b.connector, metadataKeys[b.connector]); err != nil {
+		return b, err
+	}
 	switch b.connector {
 	case "file":
 		o := l.fileOptions(src, v)
@@ -182,7 +185,11 @@ func (l *loaded) checkOptions() error {
 		var err error
 		switch st := st.(type) {
 		case *ddl.Source:
-			_, err = checkSource(st)
+			var v ddl.Values
+			if v, err = checkSource(st); err == nil {
+				connector := v.String("connector")
+				err = planner.CheckMetadata(l.file, planner.Source{Decl: st}, connector, metadataKeys[connector])
+			}
 		case *ddl.Table:
 			_, err = checkTable(&ddl.Source{Name: st.Name, With: st.With})
 		case *ddl.Sink:

@@ -253,9 +253,13 @@ func (c *canon) before(key string, at int) int {
 func (c *canon) source(name string) {
 	in := c.g.program.Sources[c.g.sources["in_"+name]]
 	fmt.Fprintf(&c.b, "source %q", name)
-	for _, col := range in.Columns {
-		if c.columns[strings.ToLower(col.Name)] {
-			fmt.Fprintf(&c.b, " %q %s", col.Name, col.Type)
+	for _, col := range sourceColumns(in) {
+		if !c.columns[strings.ToLower(col.Name)] {
+			continue
+		}
+		fmt.Fprintf(&c.b, " %q %s", col.Name, col.Type)
+		if col.Metadata != "" {
+			fmt.Fprintf(&c.b, " metadata %q", col.Metadata)
 		}
 	}
 	c.b.WriteString("\n")
@@ -292,7 +296,16 @@ func declared(in planner.SourceInput) map[string]string {
 func columns(fields []vector.Field) []Column {
 	out := make([]Column, len(fields))
 	for i, f := range fields {
-		out[i] = Column{f.Name, f.Type.String()}
+		out[i] = Column{Name: f.Name, Type: f.Type.String()}
+	}
+	return out
+}
+
+// sourceColumns is columns of a source, with the keys of its metadata.
+func sourceColumns(in planner.SourceInput) []Column {
+	out := columns(in.Columns)
+	for _, m := range in.Metadata {
+		out[m.Column].Metadata = m.Key
 	}
 	return out
 }

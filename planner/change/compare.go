@@ -116,9 +116,9 @@ func (d *Diff) source(old, now Source, v *Version) (reread bool) {
 			continue
 		}
 		if now.takes(c) {
-			d.add(Compatible, "source", now.Name, "", "column %s %s is new", c.Name, c.Type)
+			d.add(Compatible, "source", now.Name, "", "column %s is new", c)
 		} else {
-			judge("column %s %s is new: rows in which it cannot be read would have been refused", c.Name, c.Type)
+			judge("column %s is new: rows in which it cannot be read would have been refused", c)
 		}
 	}
 	for _, c := range old.Columns {
@@ -126,9 +126,9 @@ func (d *Diff) source(old, now Source, v *Version) (reread bool) {
 			continue
 		}
 		if now.takes(c) {
-			d.add(Compatible, "source", now.Name, "", "column %s %s is gone", c.Name, c.Type)
+			d.add(Compatible, "source", now.Name, "", "column %s is gone", c)
 		} else {
-			judge("column %s %s is gone: rows in which it could not be read were refused", c.Name, c.Type)
+			judge("column %s is gone: rows in which it could not be read were refused", c)
 		}
 	}
 	if !now.AnyText && !now.AnyColumn && len(old.Columns) == len(now.Columns) && !slices.Equal(old.Columns, now.Columns) && sameSet(old.Columns, now.Columns) {
@@ -137,8 +137,10 @@ func (d *Diff) source(old, now Source, v *Version) (reread bool) {
 	return reread
 }
 
-// takes says that a column cannot make a row unreadable.
-func (s Source) takes(c Column) bool { return s.AnyColumn || s.AnyText && c.Type == "VARCHAR" }
+// takes says that a column cannot make a row unreadable. Metadata cannot, but for bytes declared as text.
+func (s Source) takes(c Column) bool {
+	return s.AnyColumn || s.AnyText && c.Type == "VARCHAR" || c.Metadata != "" && !strings.Contains(c.Type, "VARCHAR")
+}
 
 func sameSet(a, b []Column) bool {
 	return !slices.ContainsFunc(a, func(c Column) bool { return !slices.Contains(b, c) })

@@ -52,6 +52,16 @@ type Source struct {
 type Column struct {
 	Name string `json:"name"`
 	Type string `json:"type"`
+	// Metadata is the key of a source's column that its connector fills in; empty otherwise.
+	Metadata string `json:"metadata,omitempty"`
+}
+
+// String is the column as it is declared.
+func (c Column) String() string {
+	if c.Metadata == "" {
+		return c.Name + " " + c.Type
+	}
+	return c.Name + " " + c.Type + " METADATA FROM '" + c.Metadata + "'"
 }
 
 // State identifies a state table: what fills it, and how it is laid out.
@@ -138,7 +148,7 @@ func Of(p *planner.Pipeline, sources []Source) *Version {
 		for what, value := range declared(in) {
 			s.Reading[what] = Hash(value)
 		}
-		s.Columns = columns(in.Columns)
+		s.Columns = sourceColumns(in)
 	}
 	prints := map[string]string{}
 	for _, s := range p.Program.States {

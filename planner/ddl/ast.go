@@ -46,8 +46,8 @@ type Statement interface {
 type Column struct {
 	Name Ident
 	Type Text
-	// Metadata is the key of METADATA FROM 'key': the engine fills the column in. Empty for columns that the
-	// source's rows have.
+	// Metadata is the key of METADATA FROM 'key': the engine or the connector fills the column in. Empty for
+	// columns that the source's rows have.
 	Metadata     string
 	MetadataSpan Span
 	Span
