@@ -51,6 +51,8 @@ var confined = []struct {
 		[]string{"planner/ddl"}},
 	{"github.com/jackc/pgx/", "the engine knows sinks, not Postgres",
 		[]string{"sinks/postgres", "internal/pgcluster", "internal/pgtest", "sources/postgres", "cmd", "server", "bench", "internal/oracle"}},
+	{"github.com/twmb/franz-go/", "the engine knows sources and sinks, not Kafka",
+		[]string{"sources/kafka", "sources/decode", "sinks/kafka", "internal/kafkaclient", "internal/kafkatest", "internal/registrytest", "cmd", "bench"}},
 	{"github.com/minio/", "the log is a log on a disk; who copies it elsewhere, and over which network, is one package's business",
 		[]string{"checkpointstore"}},
 	{"github.com/johannesboyne/gofakes3", "it is a server for tests",
