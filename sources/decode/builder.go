@@ -49,7 +49,9 @@ type Builder struct {
 	block   []byte
 	usesBuf bool // a string of the open chunk may point into block
 	keep    []any
-	shared  bool // a chunk, open or closed, keeps block
+	shared  bool   // a chunk, open or closed, keeps block
+	slab    []byte // where messages are copied to
+	slabAt  int
 }
 
 // NewBuilder returns an empty builder for the declared columns.

@@ -46,7 +46,8 @@ type Debezium struct {
 	last    *layout // of the last schema seen
 	applied *layout // whose codes the columns have
 
-	ev event
+	message *Message // that the event is, nil for a line of a file
+	ev      event
 }
 
 // A layout is how events with one schema write the columns.
@@ -297,6 +298,9 @@ func (d *Debezium) learnSchema(text []byte) (*layout, error) {
 	row := s.field("after")
 	if row == nil {
 		row = s.field("before")
+	}
+	if row == nil {
+		row = &s // of a message's key
 	}
 	l := &layout{schema: append([]byte(nil), text...)}
 	for _, f := range d.fields {

@@ -154,8 +154,8 @@ func (d *Debezium) remove() bool {
 	switch {
 	case d.ev.after > 0:
 		return d.refuse("op d has a row after")
-	case d.keyed() && d.ev.before == 0:
-		return d.refuse("op d needs the key in before")
+	case d.keyed() && d.ev.before == 0 && !d.messageKey():
+		return false
 	case d.keyed():
 		if !d.keyRow(0) {
 			return false

@@ -33,6 +33,7 @@ type JSON struct {
 
 	b       *Builder
 	buf     []byte
+	unit    string // what ends where a value must: "line" or "message"
 	reason  string
 	scratch []byte
 	decoded []byte // of base64
@@ -49,7 +50,7 @@ var _ Decoder = (*JSON)(nil)
 
 // NewJSON returns a decoder for the columns. It works with any Builder of the same columns; rows are inserts.
 func NewJSON(fields []vector.Field) *JSON {
-	d := &JSON{index: make(map[string]int, len(fields)), weight: -1, learn: true}
+	d := &JSON{index: make(map[string]int, len(fields)), weight: -1, learn: true, unit: "line"}
 	for _, f := range fields {
 		d.add(f.Name)
 	}
@@ -272,7 +273,7 @@ func (d *JSON) lineEnd(p int) int {
 		return p + 1
 	}
 	if p = d.blank(p); d.buf[p] != '\n' {
-		return d.fail("unexpected content after the object: one object a line is expected")
+		return d.fail("unexpected content after the object: one object a %s is expected", d.unit)
 	}
 	return p + 1
 }
@@ -325,7 +326,7 @@ func (d *JSON) name(p int, opening bool) (name []byte, next int) {
 
 func (d *JSON) unexpected(p int, want string) int {
 	if d.buf[p] == '\n' {
-		return d.fail("malformed JSON: the line ends where %s is expected", want)
+		return d.fail("malformed JSON: the %s ends where %s is expected", d.unit, want)
 	}
 	return d.fail("malformed JSON: expected %s, found %s", want, quoted(d.upTo(p, 20)))
 }

@@ -389,7 +389,7 @@ func (d *JSON) text(p int) (s []byte, next int) {
 func (d *JSON) badString(p int) int {
 	switch ch := d.buf[p]; {
 	case ch == '\n':
-		return d.fail("malformed JSON: the line ends inside a string")
+		return d.fail("malformed JSON: the %s ends inside a string", d.unit)
 	case ch < ' ':
 		return d.fail("malformed JSON: control character %#02x in a string", ch)
 	case ch >= utf8.RuneSelf || d.buf[p-1] != '\\':
