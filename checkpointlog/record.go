@@ -24,7 +24,15 @@ type Planned struct {
 	// Idle names the sources that had delivered nothing for their idle timeout: their watermarks after the
 	// batch are at least the least of the others'.
 	Idle []string `json:"idle,omitempty"`
+	// PartitionWatermarks and IdlePartitions are the same for the partitions of a source whose partitions have
+	// watermarks of their own, by their ordinals. An idle one does not hold its source's watermark back.
+	PartitionWatermarks PartitionWatermarks `json:"partition_watermarks,omitempty"`
+	IdlePartitions      map[string][]int    `json:"idle_partitions,omitempty"`
 }
+
+// PartitionWatermarks are watermarks by source and partition ordinal. A source's own watermark is at least the
+// least of those of its partitions that are not idle, and never goes back.
+type PartitionWatermarks map[string]map[int]int64
 
 // OutputDigest identifies the content of one output's delta, whatever the order of its rows.
 type OutputDigest struct {
@@ -58,9 +66,11 @@ type Prepared struct {
 	Epoch      int64            `json:"epoch"`
 	At         time.Time        `json:"at,omitzero"`          // Planned.At
 	Watermarks map[string]int64 `json:"watermarks,omitempty"` // after the batch
-	Outputs    []OutputDigest   `json:"outputs"`
-	States     []StateDigest    `json:"states,omitempty"`
-	Counts     Counts           `json:"counts"`
+	// PartitionWatermarks are those after the batch.
+	PartitionWatermarks PartitionWatermarks `json:"partition_watermarks,omitempty"`
+	Outputs             []OutputDigest      `json:"outputs"`
+	States              []StateDigest       `json:"states,omitempty"`
+	Counts              Counts              `json:"counts"`
 	// Delta holds the encoded change of each state table, by name. The log compresses it and does not
 	// look inside. Applying one twice is harmless.
 	Delta map[string][]byte `json:"-"`

@@ -69,6 +69,7 @@ func (p *Pipeline) execute(ctx context.Context, b *batch) error {
 		src.adopt(after)
 		src.offsets = b.rows[src.decl.Name].To
 	}
+	p.adoptPartitions(b.prepared.PartitionWatermarks)
 	p.exec.Evict()
 	p.lastAt = b.planned.At
 	b.outputs = outputs

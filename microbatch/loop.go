@@ -159,15 +159,19 @@ func (p *Pipeline) poll(ctx context.Context) (*batch, error) {
 	}
 	p.progress.polled(b)
 	now := time.Now()
-	idle := p.idleSources(b, now)
+	if err := p.noteIdle(b, now); err != nil {
+		return nil, err
+	}
 	// Why run an empty first batch: a view without GROUP BY has a row from the start. Another empty one runs
 	// when idle sources stop holding the watermark back.
-	if !got && p.last > 0 && !p.idleRaises(idle) {
-		return nil, nil
+	if !got && p.last > 0 {
+		if raises, err := p.idleRaises(b); err != nil || !raises {
+			return nil, err
+		}
 	}
 	b.number, b.started = p.last+1, now
 	b.planned.Batch, b.planned.Epoch, b.planned.At, b.planned.Watermarks = b.number, p.epoch, p.batchTime(now), p.watermarks()
-	b.planned.Idle = idle
+	b.planned.PartitionWatermarks = p.partitionWatermarks()
 	if b.more {
 		next := make([]json.RawMessage, len(p.inputs))
 		for i, in := range p.inputs {

@@ -89,7 +89,9 @@ func (p *Pipeline) adopt(ctx context.Context, rec *checkpointlog.Recovered) erro
 // newExecutor prepares the inputs and an executor with empty state.
 func (p *Pipeline) newExecutor(ctx context.Context, ignored []string) (err error) {
 	for _, s := range p.program.Sources {
-		p.inputs = append(p.inputs, &input{decl: s, source: p.cfg.Sources[s.Name]})
+		in := &input{decl: s, source: p.cfg.Sources[s.Name]}
+		in.watchPartitions()
+		p.inputs = append(p.inputs, in)
 	}
 	p.exec, err = NewExecutor(ctx, p.program, ExecutorOptions{MemoryLimit: p.cfg.MemoryLimit, TempDir: p.cfg.TempDir, Ignored: ignored})
 	return err
@@ -152,7 +154,7 @@ func (p *Pipeline) recover(ctx context.Context, rec *checkpointlog.Recovered) er
 	if err := p.restore(rec, rec.LastPrepared.Batch); err != nil {
 		return err
 	}
-	p.position(rec, rec.LastPrepared.Watermarks, true)
+	p.position(rec, rec.LastPrepared.Watermarks, rec.LastPrepared.PartitionWatermarks, true)
 	p.last, p.lastAt = rec.LastPrepared.Batch, rec.LastPrepared.At
 	b := &batch{number: p.last, settling: true, prepared: *rec.LastPrepared, permit: decision.Permit, watermark: p.leastWatermark(), offsets: p.offsets()}
 	if rec.PreparedPlan != nil {
@@ -235,7 +237,7 @@ func (p *Pipeline) restore(rec *checkpointlog.Recovered, upTo int64) error {
 }
 
 // position sets where the sources stand, before or after the last prepared batch.
-func (p *Pipeline) position(rec *checkpointlog.Recovered, watermarks map[string]int64, after bool) {
+func (p *Pipeline) position(rec *checkpointlog.Recovered, watermarks map[string]int64, parts checkpointlog.PartitionWatermarks, after bool) {
 	offsets := rec.OffsetsBefore
 	if after {
 		offsets = rec.Offsets
@@ -244,6 +246,7 @@ func (p *Pipeline) position(rec *checkpointlog.Recovered, watermarks map[string]
 		in.offsets = offsets[in.decl.Name]
 		in.adopt(watermarks)
 	}
+	p.adoptPartitions(parts)
 }
 
 // reexecute runs the last prepared batch again from its logged ranges: Prepared is durable, but the
@@ -252,7 +255,7 @@ func (p *Pipeline) reexecute(ctx context.Context, rec *checkpointlog.Recovered, 
 	if err := p.restore(rec, d.Batch-1); err != nil {
 		return err
 	}
-	p.position(rec, d.Plan.Watermarks, false)
+	p.position(rec, d.Plan.Watermarks, d.Plan.PartitionWatermarks, false)
 	p.last = d.Batch
 	b := &batch{number: d.Batch, settling: true, planned: *d.Plan, started: time.Now()}
 	if err := p.reread(ctx, b); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"time"
 
 	"github.com/sluice-sql/sluice/checkpointlog"
@@ -130,6 +131,7 @@ func (p *Pipeline) replayBatch(ctx context.Context, plan *checkpointlog.Planned,
 		in.offsets = ranges[in.decl.Name]
 		in.adopt(plan.Watermarks)
 	}
+	p.adoptPartitions(plan.PartitionWatermarks)
 	b := &batch{number: plan.Batch, planned: *plan}
 	out := ReplayBatch{Batch: plan.Batch}
 	if err := p.reread(ctx, b); err != nil {
@@ -171,6 +173,9 @@ func differences(got, want *checkpointlog.Prepared) []string {
 	}
 	if !maps.Equal(got.Watermarks, want.Watermarks) {
 		out = append(out, fmt.Sprintf("watermarks %v; the log says %v", got.Watermarks, want.Watermarks))
+	}
+	if !reflect.DeepEqual(got.PartitionWatermarks, want.PartitionWatermarks) {
+		out = append(out, fmt.Sprintf("partition watermarks %v; the log says %v", got.PartitionWatermarks, want.PartitionWatermarks))
 	}
 	if g, w := got.Counts, want.Counts; g != w {
 		out = append(out, fmt.Sprintf("counts %+v; the log says %+v", g, w))

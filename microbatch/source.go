@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/planner"
 )
 
 // A Source reads a replayable stream of rows. The same offset range gives the same rows in the same
@@ -66,7 +67,7 @@ type BadRow struct {
 
 // SeqPartitionShift places a partition's ordinal above its offset in _seq: 2^19 partitions of 2^44
 // bytes or rows each.
-const SeqPartitionShift = 44
+const SeqPartitionShift = planner.SeqPartitionShift
 
 // Seq returns the arrival sequence of a row: ordered by partition, then offset.
 func Seq(partition int, offset int64) int64 {

@@ -3,11 +3,14 @@ package microbatch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/planner"
 )
@@ -26,6 +29,7 @@ type input struct {
 	// delivered is when the source last gave rows in this run; warnedFuture says that advance has warned.
 	delivered    time.Time
 	warnedFuture bool
+	parts        partitions
 }
 
 // dropLate splits off the rows behind the watermark before the batch. Rows without an event time pass.
@@ -153,37 +157,60 @@ func (in *input) partitionName(ordinal int) string {
 	return fmt.Sprint(ordinal)
 }
 
-// advance is what the sources' watermarks are after the batch: the greatest that the accepted rows attest, and
-// for idle sources at least the least of the others'. It also counts the rows that are too far in the future
-// to attest anything.
+// advance is what the sources' watermarks are after the batch: the greatest that the accepted rows attest, or
+// the least of the partitions', and for idle sources at least the least of the others'. It also counts the rows
+// that are too far in the future to attest anything.
 func (p *Pipeline) advance(ctx context.Context, b *batch) (map[string]int64, error) {
 	after := p.watermarks()
+	b.prepared.PartitionWatermarks = p.partitionWatermarks()
 	now := planner.Placeholders(p.program.Sources, planner.Times{At: b.planned.At})
 	for _, in := range p.inputs {
 		if in.decl.WatermarkSQL == "" {
 			continue
 		}
-		chunks, _, err := p.exec.conn.Collect(ctx, now.Replace(in.decl.WatermarkSQL))
+		future, err := p.attest(ctx, b, in, now, after)
 		if err != nil {
 			return nil, fmt.Errorf("watermark of source %q: %w", in.decl.Name, err)
 		}
-		if len(chunks) != 1 || chunks[0].N != 1 {
-			return nil, fmt.Errorf("watermark of source %q: the query gave no single row", in.decl.Name)
+		if future > 0 {
+			b.prepared.Counts.RowsFuture += future
+			p.warnFuture(in, future, b.planned.At)
 		}
-		cols := chunks[0].Cols
-		if n := cols[1].I64(0); n > 0 {
-			b.prepared.Counts.RowsFuture += n
-			p.warnFuture(in, n, b.planned.At)
-		}
-		if cols[0].IsNull(0) {
-			continue
-		}
-		if w := nativeTime(&cols[0], 0); !in.hasWatermark || w > in.watermark {
-			after[in.decl.Name] = w
-		}
+	}
+	if err := p.raiseByPartitions(b, b.prepared.PartitionWatermarks, after); err != nil {
+		return nil, err
 	}
 	p.raiseIdle(b.planned.Idle, after)
 	return after, nil
+}
+
+// attest asks the accepted rows of a source how far they are, and how many are too far in the future.
+func (p *Pipeline) attest(ctx context.Context, b *batch, in *input, now *strings.Replacer, after map[string]int64) (future int64, err error) {
+	if in.parts.of != nil {
+		chunks, _, err := p.exec.conn.Collect(ctx, now.Replace(in.decl.PartitionWatermarkSQL))
+		if err != nil {
+			return 0, err
+		}
+		attested, future := in.parts.attest(chunks)
+		if len(attested) > 0 {
+			if b.prepared.PartitionWatermarks == nil {
+				b.prepared.PartitionWatermarks = checkpointlog.PartitionWatermarks{}
+			}
+			b.prepared.PartitionWatermarks[in.decl.Name] = attested
+		}
+		return future, nil
+	}
+	chunks, _, err := p.exec.conn.Collect(ctx, now.Replace(in.decl.WatermarkSQL))
+	if err != nil {
+		return 0, err
+	}
+	if len(chunks) != 1 || chunks[0].N != 1 {
+		return 0, errors.New("the query gave no single row")
+	}
+	if w := &chunks[0].Cols[0]; !w.IsNull(0) && (!in.hasWatermark || nativeTime(w, 0) > in.watermark) {
+		after[in.decl.Name] = nativeTime(w, 0)
+	}
+	return chunks[0].Cols[1].I64(0), nil
 }
 
 // adopt makes the watermarks after a batch those before the next.
@@ -235,27 +262,44 @@ func (p *Pipeline) raiseIdle(idle []string, watermarks map[string]int64) {
 	}
 }
 
-// idleSources lists the sources that delivered nothing for their idle timeout. It notes which deliver now.
-func (p *Pipeline) idleSources(b *batch, now time.Time) []string {
-	var idle []string
+// noteIdle plans which sources and partitions are idle: they delivered nothing for their idle timeout. It notes
+// which deliver now.
+func (p *Pipeline) noteIdle(b *batch, now time.Time) error {
 	for _, in := range p.inputs {
 		rows := b.rows[in.decl.Name]
 		if in.delivered.IsZero() || rows.Count > 0 || len(rows.Bad) > 0 {
 			in.delivered = now
 		}
 		if in.decl.EventTime >= 0 && in.decl.IdleTimeout > 0 && now.Sub(in.delivered) >= in.decl.IdleTimeout {
-			idle = append(idle, in.decl.Name)
+			b.planned.Idle = append(b.planned.Idle, in.decl.Name)
+		}
+		if in.parts.of == nil {
+			continue
+		}
+		parts, err := in.parts.idle(rows, in.decl.IdleTimeout, now)
+		if err != nil {
+			return fmt.Errorf("read source %q: %w", in.decl.Name, err)
+		}
+		p.warnHeldBack(in, rows, now)
+		if len(parts) > 0 {
+			if b.planned.IdlePartitions == nil {
+				b.planned.IdlePartitions = map[string][]int{}
+			}
+			b.planned.IdlePartitions[in.decl.Name] = parts
 		}
 	}
-	return idle
+	return nil
 }
 
 // idleRaises says whether a batch without rows would move a watermark.
-func (p *Pipeline) idleRaises(idle []string) bool {
+func (p *Pipeline) idleRaises(b *batch) (bool, error) {
 	before := p.watermarks()
 	after := maps.Clone(before)
-	p.raiseIdle(idle, after)
-	return !maps.Equal(before, after)
+	if err := p.raiseByPartitions(b, p.partitionWatermarks(), after); err != nil {
+		return false, err
+	}
+	p.raiseIdle(b.planned.Idle, after)
+	return !maps.Equal(before, after), nil
 }
 
 func (in *input) eventType() vector.Type { return in.decl.Columns[in.decl.EventTime].Type }

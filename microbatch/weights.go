@@ -9,7 +9,12 @@ import (
 
 // WithWeights gives every row of a source that only inserts the weight +1, before _seq: so any source can
 // have a PRIMARY KEY, and each of its rows then replaces the one of its key.
-func WithWeights(s Source) Source { return weightedSource{s} }
+func WithWeights(s Source) Source {
+	if of, ok := s.(Partitioned); ok {
+		return weightedPartitions{weightedSource{s}, of}
+	}
+	return weightedSource{s}
+}
 
 type weightedSource struct{ Source }
 
@@ -27,6 +32,12 @@ func (s weightedSource) PartitionName(ordinal int) string {
 		return n.PartitionName(ordinal)
 	}
 	return ""
+}
+
+// weightedPartitions is a weightedSource over a Partitioned one.
+type weightedPartitions struct {
+	weightedSource
+	Partitioned
 }
 
 func addWeights(rows *Rows, err error) (*Rows, error) {

@@ -288,7 +288,7 @@ func (p *planning) watermark(st *ddl.Source, in *SourceInput) error {
 		return p.file.Errorf(w.Expr.Span, "the watermark is a %s but column %q is a %s", f[0].Type, col.Name, col.Type).
 			WithHint("cast it: (%s)::%s", w.Expr.SQL, col.Type)
 	}
-	in.WatermarkSQL = watermarkSQL(in, w.Expr.SQL)
+	in.WatermarkSQL, in.PartitionWatermarkSQL = watermarkSQL(in, w.Expr.SQL)
 	return nil
 }
 

@@ -47,6 +47,9 @@ type SourceInput struct {
 	// column's type, NULL when there is none; and how many rows attest nothing, because they are later than
 	// {{latest SOURCE}}. Empty without a watermark.
 	WatermarkSQL string
+	// PartitionWatermarkSQL selects the same a partition, with the partition's ordinal before it: for sources
+	// whose partitions have watermarks of their own.
+	PartitionWatermarkSQL string `json:"-"`
 	// Lateness is how far behind the watermark a row may be and still count.
 	Lateness time.Duration `json:",omitempty"`
 	// MaxFuture is how far after the batch's time a row may be and still move the watermark; 0: any.

@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,6 +11,9 @@ import (
 // DefaultMaxFuture is how far into the future an event time may lie, seen from the batch that reads it, and
 // still move the watermark.
 const DefaultMaxFuture = 24 * time.Hour
+
+// SeqPartitionShift is where _seq has a partition's ordinal: above its offset.
+const SeqPartitionShift = 44
 
 // timeOptions reads the options about event time that every connector has (ddl.SourceOptions).
 func (p *planning) timeOptions(st *ddl.Source, in *SourceInput) error {
@@ -51,11 +55,11 @@ func (p *planning) timeOptions(st *ddl.Source, in *SourceInput) error {
 	return ddl.Join(problems...)
 }
 
-// watermarkSQL is SourceInput.WatermarkSQL.
+// watermarkSQL is SourceInput.WatermarkSQL and PartitionWatermarkSQL.
 //
 // Why rows of the far future attest nothing: one row of the year 9999, from a device without a clock, would
 // make every row after it late.
-func watermarkSQL(in *SourceInput, expr string) string {
+func watermarkSQL(in *SourceInput, expr string) (whole, perPartition string) {
 	col := quoteIdent(in.Columns[in.EventTime].Name)
 	early, later := "isfinite("+col+")", "0::BIGINT"
 	if in.MaxFuture > 0 {
@@ -63,5 +67,6 @@ func watermarkSQL(in *SourceInput, expr string) string {
 		later = "count(*) FILTER (isfinite(" + col + ") AND " + col + " > " + latest + ")"
 		early += " AND " + col + " <= " + latest
 	}
-	return "SELECT max(" + expr + ") FILTER (" + early + "), " + later + " FROM " + inputFunction(in.Name) + "()"
+	attested := "max(" + expr + ") FILTER (" + early + "), " + later + " FROM " + inputFunction(in.Name) + "()"
+	return "SELECT " + attested, "SELECT _seq >> " + strconv.Itoa(SeqPartitionShift) + ", " + attested + " GROUP BY 1"
 }
