@@ -17,6 +17,8 @@ SOAKTIME ?= 10m
 QUERIES ?= 1000
 # Runs per measurement of `make bench`; the median counts.
 RUNS ?= 5
+# What has tests against a Kafka broker.
+KAFKATESTS = ./internal/kafkatest ./sources/kafka
 
 .DEFAULT_GOAL := help
 
@@ -40,6 +42,12 @@ check: needs-compiler ## gofmt, go vet, staticcheck, import rules, shell syntax
 .PHONY: test
 test: needs-compiler needs-postgres ## run every test; installs Debian's postgresql if there is none
 	$(GO) test -count=1 -timeout 40m ./...
+	@echo "skipped: the Kafka tests against real brokers, which want Java and Maven; they ran against one in the process. make test-kafka runs both"
+
+# Why it names the tests: they run in `make test` too, against a broker in the process.
+.PHONY: test-kafka
+test-kafka: needs-compiler needs-postgres needs-java ## run the Kafka tests against real brokers, fetched with Maven into .cache/kafka
+	lib=$$(scripts/kafka.sh fetch); SLUICE_KAFKA_LIB=$$lib $(GO) test -count=1 -timeout 30m $(KAFKATESTS)
 
 .PHONY: test-race
 test-race: needs-compiler needs-postgres ## run every test under the race detector
@@ -73,8 +81,10 @@ demo: build needs-postgres ## real flights into Postgres, killed half-way, resum
 clean: ## remove what the targets above made, downloads included
 	rm -rf bin .cache
 
-.PHONY: needs-compiler needs-postgres
+.PHONY: needs-compiler needs-postgres needs-java
 needs-compiler:
 	@scripts/needs.sh compiler
 needs-postgres:
 	@scripts/needs.sh postgres
+needs-java:
+	@scripts/needs.sh java

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that the programs named are there, and installs Debian's packages for those that are not:
 #
-#   scripts/needs.sh compiler postgres
+#   scripts/needs.sh compiler postgres java maven
 #
 # Nothing is run that is not needed: where the programs are found, apt is never called.
 set -euo pipefail
@@ -23,12 +23,23 @@ have_postgres() {
   return 1
 }
 
+# have_java wants 17 or newer, which Kafka's broker needs.
+have_java() {
+  local version
+  version=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | sed -n 1p)
+  [ "${version:-0}" -ge 17 ]
+}
+
+have_maven() { have_java && command -v mvn >/dev/null; }
+
 packages=()
 missing=()
 for need in "$@"; do
   case $need in
     compiler) have_compiler || { packages+=(gcc g++ libc6-dev); missing+=("a C++ compiler (DuckDB is linked in)"); } ;;
     postgres) have_postgres || { packages+=(postgresql); missing+=("a PostgreSQL server"); } ;;
+    java) have_java || { packages+=(default-jre-headless); missing+=("Java 17 or newer (for a Kafka broker)"); } ;;
+    maven) have_maven || { packages+=(default-jre-headless maven); missing+=("Maven and Java 17 (to fetch a Kafka broker)"); } ;;
     *) echo "scripts/needs.sh: unknown need: $need" >&2; exit 2 ;;
   esac
 done
@@ -36,7 +47,7 @@ done
 
 echo "not installed: $(IFS=';'; echo "${missing[*]}")" >&2
 if ! command -v apt-get >/dev/null; then
-  echo "Hint: install it with your system's package manager; with Homebrew: brew install postgresql@17, with Xcode: xcode-select --install" >&2
+  echo "Hint: install it with your system's package manager; with Homebrew: brew install postgresql@17 openjdk maven, with Xcode: xcode-select --install" >&2
   exit 1
 fi
 sudo=()

@@ -57,6 +57,8 @@ var confined = []struct {
 		[]string{"checkpointstore"}},
 	{"github.com/johannesboyne/gofakes3", "it is a server for tests",
 		[]string{"internal/s3test"}},
+	{"github.com/sluice-sql/sluice/internal/kafkatest", "it is for tests, and says so by failing them",
+		[]string{"internal/kafkatest/kafka", "bench"}},
 	{"github.com/sluice-sql/sluice/internal/s3test", "it is for tests, and says so by failing them",
 		nil},
 	{"github.com/spf13/", "flags are the command's business",
