@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -33,8 +34,9 @@ const (
 type Options struct {
 	// URL is where the registry is, or several of one cluster, separated by commas. Required.
 	URL string
-	// User and Password are for basic authentication. Default to those in URL, and else to none.
-	User, Password string
+	// User and Password are for basic authentication; PasswordFile is read for the password, without its line end.
+	// Default to those in URL, and else to none.
+	User, Password, PasswordFile string
 	// TLS is for https. Defaults to the system's certificates.
 	TLS *tls.Config
 	// Timeout bounds each request. Defaults to 10 seconds.
@@ -83,12 +85,22 @@ func New(o Options) (*Client, error) {
 	if o.UnknownFor == 0 {
 		o.UnknownFor = 10 * time.Second
 	}
-	c := &Client{opt: o, known: map[int]*answer{}}
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if o.PasswordFile != "" {
+		text, err := os.ReadFile(o.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("schema_registry_password_file = '%s' cannot be read: %w", o.PasswordFile, err)
+		}
+		o.Password = strings.TrimRight(string(text), "\r\n")
+	}
+	c := &Client{known: map[int]*answer{}}
 	var urls []string
 	for text := range strings.SplitSeq(o.URL, ",") {
 		u, err := url.Parse(strings.TrimSpace(text))
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return nil, errors.New("schema_registry is not a URL\nHint: write schema_registry = 'http://HOST:8081'")
+		if err != nil {
+			panic("schemaregistry: a URL that was valid is not")
 		}
 		if u.User != nil && o.User == "" {
 			o.User = u.User.Username()
@@ -97,7 +109,7 @@ func New(o Options) (*Client, error) {
 		u.User = nil
 		urls = append(urls, strings.TrimSuffix(u.String(), "/"))
 	}
-	c.at = strings.Join(urls, ", ")
+	c.opt, c.at = o, strings.Join(urls, ", ")
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = o.TLS
 	opts := []sr.ClientOpt{sr.URLs(urls...), sr.UserAgent("sluice"), sr.HTTPClient(&http.Client{Timeout: o.Timeout, Transport: transport})}
@@ -109,6 +121,25 @@ func New(o Options) (*Client, error) {
 		return nil, fmt.Errorf("schema registry %s: %w", c.at, err)
 	}
 	return c, nil
+}
+
+// Validate returns all that is wrong, joined. Each message begins with the option that it is about and " = ".
+func (o Options) Validate() error {
+	var errs []error
+	for text := range strings.SplitSeq(o.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(text))
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			// Why: what is no URL may still have a password in it.
+			errs = append(errs, errors.New("schema_registry = '…' is not the address of a schema registry\nHint: write schema_registry = 'http://HOST:8081'"))
+		}
+	}
+	if o.Password != "" && o.PasswordFile != "" {
+		errs = append(errs, fmt.Errorf("schema_registry_password_file = '%s' is given beside schema_registry_password\nHint: remove one of them", o.PasswordFile))
+	}
+	if o.User == "" && (o.Password != "" || o.PasswordFile != "") {
+		errs = append(errs, errors.New("schema_registry_user = '' names nobody, and a password is given"))
+	}
+	return errors.Join(errs...)
 }
 
 // ByID returns the schema of an id, which must not be changed.

@@ -2,6 +2,8 @@ package schemaregistry_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -91,8 +93,22 @@ func TestCredentials(t *testing.T) {
 	if err == nil || errors.Is(err, schemaregistry.ErrUnknown) || !strings.Contains(err.Error(), "schema_registry_password") || strings.Contains(err.Error(), "wr0ng") {
 		t.Errorf("a wrong password: %v", err)
 	}
-	if _, err := schemaregistry.New(schemaregistry.Options{URL: "ann:s3cret@" + host}); err == nil || strings.Contains(err.Error(), "s3cret") {
-		t.Errorf("no URL: %v", err)
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client(t, schemaregistry.Options{URL: reg.URL(), User: "ann", PasswordFile: file}).ByID(t.Context(), id); err != nil {
+		t.Error(err)
+	}
+	for want, o := range map[string]schemaregistry.Options{
+		"schema_registry = ":               {URL: "ann:s3cret@" + host},
+		"schema_registry_password_file = ": {URL: reg.URL(), User: "ann", Password: "s3cret", PasswordFile: file},
+		"schema_registry_user = ":          {URL: reg.URL(), Password: "s3cret"},
+		"cannot be read":                   {URL: reg.URL(), User: "ann", PasswordFile: file + "x"},
+	} {
+		if _, err := schemaregistry.New(o); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", want, err)
+		}
 	}
 }
 

@@ -17,6 +17,9 @@ const (
 	Nanoseconds
 )
 
+// Units are the values of the options timestamp_unit and time_unit.
+var Units = map[string]Unit{"": DefaultUnit, "ms": Milliseconds, "us": Microseconds, "ns": Nanoseconds}
+
 // DebeziumOptions say what events mean.
 type DebeziumOptions struct {
 	// Key are the columns of the primary key. With a key, rows are the row that now is there, or the key of

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluice-sql/sluice/internal/schemaregistry"
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/planner"
 )
@@ -33,17 +34,20 @@ type MessageOptions struct {
 	CSV CSVDialect
 	// Debezium is for format debezium; its Key is not used.
 	Debezium DebeziumOptions
+	// Registry is where the schemas are that messages name by an id. Defaults to none: there are no ids.
+	Registry schemaregistry.Options
 }
 
 // MessageFormats are the values of MessageOptions.Format.
 var MessageFormats = []string{"json", "csv", "text", "bytes", "changelog", "debezium"}
 
-var keyFormats = []string{"json", "text", "bytes"}
+// KeyFormats are the values of MessageOptions.KeyFormat.
+var KeyFormats = []string{"json", "text", "bytes"}
 
 func (o MessageOptions) withDefaults() MessageOptions {
 	if o.KeyFormat == "" {
 		o.KeyFormat = "text"
-		if slices.Contains(keyFormats, o.Format) {
+		if slices.Contains(KeyFormats, o.Format) {
 			o.KeyFormat = o.Format
 		}
 	}
@@ -70,7 +74,10 @@ func (o MessageOptions) Validate() error {
 		}
 	}
 	oneOf("format", o.Format, MessageFormats)
-	oneOf("key_format", o.KeyFormat, keyFormats)
+	oneOf("key_format", o.KeyFormat, KeyFormats)
+	if o.Format == "csv" && (o.CSV.Delimiter == o.CSV.Quote || o.CSV.Delimiter == o.CSV.Escape) {
+		bad("delimiter = '%c' is also what quotes", o.CSV.Delimiter)
+	}
 	data := o.dataFields()
 	if len(data) == 0 {
 		bad("no columns are declared but those of metadata")

@@ -223,7 +223,7 @@ func TestMessageMetadata(t *testing.T) {
 		{Name: "p8", Type: vector.Of(vector.Int64)}, {Name: "hb", Type: mapOf(blob)},
 	}}
 	rows, bad := addAll(t, o,
-		Message{Value: []byte(`{"v":["a","`+longText+`"],"p":9}`), Partition: 7, Timestamp: 1704190272123456, Key: []byte(longText), Topic: "orders",
+		Message{Value: []byte(`{"v":["a","` + longText + `"],"p":9}`), Partition: 7, Timestamp: 1704190272123456, Key: []byte(longText), Topic: "orders",
 			Headers: []Header{{"a", []byte("1")}, {"b", nil}, {"a", []byte(longText)}}},
 		Message{Value: []byte(`{"v":null}`), Headers: []Header{{"a", []byte("\xff")}}},
 		Message{Value: []byte(`{"v":["x"`), Headers: []Header{{"a", []byte("z")}}},

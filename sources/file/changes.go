@@ -7,9 +7,6 @@ import (
 	"github.com/sluice-sql/sluice/sources/decode"
 )
 
-// units are the values of timestamp_unit and time_unit.
-var units = map[string]decode.Unit{"": decode.DefaultUnit, "ms": decode.Milliseconds, "us": decode.Microseconds, "ns": decode.Nanoseconds}
-
 // checkChanges returns what is wrong with the options of rows that are not just inserted.
 func (o Options) checkChanges() (errs []error) {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -22,7 +19,7 @@ func (o Options) checkChanges() (errs []error) {
 		bad("encoding = '%s' is not known\nHint: use 'json', 'csv' or 'parquet'", o.Encoding)
 	}
 	for _, u := range []struct{ option, value string }{{"timestamp_unit", o.TimestampUnit}, {"time_unit", o.TimeUnit}} {
-		if _, ok := units[u.value]; !ok {
+		if _, ok := decode.Units[u.value]; !ok {
 			bad("%s = '%s' is not known\nHint: use 'ms', 'us' or 'ns'", u.option, u.value)
 		}
 	}

@@ -75,8 +75,8 @@ func (o Options) lineDecoder() decode.Decoder {
 	case "changelog":
 		return decode.NewChangelog(o.Columns)
 	case "debezium":
-		return decode.NewDebezium(o.Columns, decode.DebeziumOptions{Key: o.Key, TimestampUnit: units[o.TimestampUnit],
-			TimeUnit: units[o.TimeUnit], TextDecimals: o.DecimalHandlingMode != "precise"})
+		return decode.NewDebezium(o.Columns, decode.DebeziumOptions{Key: o.Key, TimestampUnit: decode.Units[o.TimestampUnit],
+			TimeUnit: decode.Units[o.TimeUnit], TextDecimals: o.DecimalHandlingMode != "precise"})
 	}
 	return decode.NewJSON(o.Columns)
 }
