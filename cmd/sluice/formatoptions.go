@@ -1,9 +1,11 @@
 package main
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/sluice-sql/sluice/internal/schemaregistry"
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/sources/decode"
@@ -13,6 +15,12 @@ import (
 var messageFormatOptions = []ddl.OptionSpec{
 	{Name: "format", Kind: ddl.Enum, Enum: decode.MessageFormats, Default: "json", Doc: "how a message's value is written"},
 	{Name: "key_format", Kind: ddl.Enum, Enum: decode.KeyFormats, Doc: "how the key of a message without a value is written, which deletes the row of that key; defaults to format where that can be, and else to text"},
+	{Name: "encoding", Kind: ddl.Enum, Enum: []string{"json", "avro"}, Default: "json", Doc: "debezium: how events are written"},
+	{Name: "schema_registry", Kind: ddl.List, Doc: "avro: where the schemas are that messages name by an id, such as 'http://localhost:8081'"},
+	{Name: "schema_registry_user", Kind: ddl.String, Doc: "for basic authentication"},
+	{Name: "schema_registry_password", Kind: ddl.String, Doc: "its password, as in '${SCHEMA_REGISTRY_PASSWORD}'"},
+	{Name: "schema_registry_password_file", Kind: ddl.String, Doc: "a file with its password; relative to the SQL file"},
+	{Name: "avro_schema", Kind: ddl.String, Doc: "the schema of all messages; with a registry, whose defaults and aliases stand in for what a message does not have"},
 	{Name: "timestamp_unit", Kind: ddl.Enum, Enum: []string{"ms", "us", "ns"}, Default: "us", Doc: "debezium without a schema: what numbers in TIMESTAMP columns count"},
 	{Name: "time_unit", Kind: ddl.Enum, Enum: []string{"ms", "us", "ns"}, Default: "us", Doc: "debezium without a schema: what numbers in TIME columns count"},
 	{Name: "decimal_handling_mode", Kind: ddl.Enum, Enum: []string{"precise", "string", "double"}, Default: "precise", Doc: "debezium without a schema: how decimals are written"},
@@ -25,6 +33,8 @@ var messageFormatOptions = []ddl.OptionSpec{
 
 // optionsOfFormat are refused for formats other than those that each is for.
 var optionsOfFormat = map[string][]string{
+	"encoding": {"debezium"}, "avro_schema": {"avro", "debezium"}, "schema_registry": {"avro", "debezium"}, "schema_registry_user": {"avro", "debezium"},
+	"schema_registry_password": {"avro", "debezium"}, "schema_registry_password_file": {"avro", "debezium"},
 	"timestamp_unit": {"debezium"}, "time_unit": {"debezium"}, "decimal_handling_mode": {"debezium"},
 	"delimiter": {"csv"}, "quote": {"csv"}, "escape": {"csv"}, "null": {"csv"},
 }
@@ -32,8 +42,8 @@ var optionsOfFormat = map[string][]string{
 // messageOptions are the options of a source's messages, checked; errors are at the option or column they are about.
 func (l *loaded) messageOptions(src planner.Source, v ddl.Values) (decode.MessageOptions, error) {
 	o := decode.MessageOptions{
-		Format: v.String("format"), KeyFormat: v.String("key_format"), Fields: src.ReadColumns(), Metadata: src.ReadMetadata(),
-		MaxBytes: int(v.Bytes("max_row_bytes")),
+		Format: v.String("format"), Encoding: v.String("encoding"), KeyFormat: v.String("key_format"), Fields: src.ReadColumns(), Metadata: src.ReadMetadata(),
+		MaxBytes: int(v.Bytes("max_row_bytes")), AvroSchema: v.String("avro_schema"), Registry: l.registryOptions(v),
 		Debezium: decode.DebeziumOptions{TimestampUnit: decode.Units[v.String("timestamp_unit")], TimeUnit: decode.Units[v.String("time_unit")],
 			TextDecimals: v.String("decimal_handling_mode") != "precise"},
 	}
@@ -53,6 +63,16 @@ func (l *loaded) messageOptions(src planner.Source, v ddl.Values) (decode.Messag
 		return o, err
 	}
 	return o, l.positioned(src.Decl.With, src.Decl.Columns, o.Validate())
+}
+
+// registryOptions say where a schema registry is.
+func (l *loaded) registryOptions(v ddl.Values) schemaregistry.Options {
+	o := schemaregistry.Options{URL: strings.Join(v.List("schema_registry"), ","), User: v.String("schema_registry_user"),
+		Password: v.String("schema_registry_password"), PasswordFile: v.String("schema_registry_password_file")}
+	if o.PasswordFile != "" && !filepath.IsAbs(o.PasswordFile) {
+		o.PasswordFile = filepath.Join(l.BaseDir, o.PasswordFile)
+	}
+	return o
 }
 
 // oneByte reads an option of one byte, none for its default.

@@ -6,8 +6,6 @@ import (
 	"math"
 	"math/big"
 	"strconv"
-
-	"github.com/sluice-sql/sluice/internal/vector"
 )
 
 // Bounds of decimals in events: Postgres' numeric has at most 16,383 digits after the point and 131,072
@@ -123,30 +121,9 @@ func (d *JSON) variableDecimal(c *column, row, p, depth int) int {
 	return d.unscaled(c, row, raw, scale, p)
 }
 
-// unscaled stores a number given as a big-endian two's complement integer and how many of its digits are
-// behind the point.
+// unscaled stores a number given as its digits and how many of them are behind the point.
 func (d *JSON) unscaled(c *column, row int, raw []byte, scale int64, next int) int {
-	switch {
-	case len(raw) == 0:
-		return d.fail("column %s: a decimal has no digits", c.name)
-	case scale < -maxDecimalScale || scale > maxDecimalScale:
-		return d.fail("column %s: the event does not say how many digits a decimal has behind the point", c.name)
-	case len(raw) > maxDecimalBytes:
-		return d.fail("column %s: a decimal of %d bytes is out of range for %s", c.name, len(raw), c.typ)
-	}
-	if up := int64(c.typ.Scale) - scale; c.typ.Kind == vector.Decimal && len(raw) <= 16 && up >= 0 && up < int64(len(pow10u128)) {
-		v, ok := absolute(raw), true
-		for range up {
-			if v, ok = v.muladd(10, 0); !ok {
-				break
-			}
-		}
-		if ok && c.putDecimal(row, negative(raw), v) {
-			return next
-		}
-	}
-	text := d.b.copy(decimalDigits(raw, int(scale)))
-	if why := c.putText(row, text, true); why != "" {
+	if why := d.b.putUnscaled(c, row, raw, scale); why != "" {
 		return d.fail("column %s: %s", c.name, why)
 	}
 	return next

@@ -49,7 +49,8 @@ type Debezium struct {
 	last    *layout // of the last schema seen
 	applied *layout // whose codes the columns have
 
-	message *Message // that the event is, nil for a line of a file
+	images  func(row, p int) int // decodes an image that is not JSON
+	message *Message             // that the event is, nil for a line of a file
 	ev      event
 }
 

@@ -89,6 +89,9 @@ func (d *Debezium) decodeAfter() int {
 
 // decode decodes an image into a row, as the event's schema says.
 func (d *Debezium) decode(row, p int) int {
+	if d.images != nil {
+		return d.images(row, p)
+	}
 	if d.applied != d.ev.layout {
 		d.applied = d.ev.layout
 		for i, c := range d.cols {

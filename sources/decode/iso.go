@@ -14,19 +14,24 @@ func (d *JSON) isoValue(c *column, row, p int) int {
 	if next < 0 {
 		return -1
 	}
+	if why := c.putISO(row, s); why != "" {
+		return d.fail("column %s: %s", c.name, why)
+	}
+	return next
+}
+
+// putISO converts the text of a date, time or interval and says why it cannot, or "".
+func (c *column) putISO(row int, s []byte) (why string) {
 	switch c.typ.Kind {
 	case vector.Time, vector.TimeNS, vector.TimeTZ:
 		s = bytes.TrimSuffix(s, []byte{'Z'})
 	case vector.Interval:
 		if iv, ok := isoInterval(s); ok {
 			c.put128(row, uint64(uint32(iv.months))|uint64(uint32(iv.days))<<32, uint64(iv.micros))
-			return next
+			return ""
 		}
 	}
-	if why := c.putText(row, s, true); why != "" {
-		return d.fail("column %s: %s", c.name, why)
-	}
-	return next
+	return c.putText(row, s, true)
 }
 
 // isoUnits are the letters of an interval in the order in which they come.

@@ -13,11 +13,13 @@ import (
 
 // MessageOptions say what the messages of a stream mean.
 type MessageOptions struct {
-	// Format is "json", "csv", "text", "bytes", "changelog" or "debezium". Required.
+	// Format is "json", "avro", "csv", "text", "bytes", "changelog" or "debezium". Required.
 	Format string
+	// Encoding is how change events are written: "json" or "avro". Defaults to "json".
+	Encoding string
 	// KeyFormat is how the key of a message without a value is written: "json", an object with the columns of the
-	// primary key, or "text" or "bytes", the value of the only one. Defaults to Format where that is one of them,
-	// and else to "text". It is not used where METADATA columns are the whole primary key.
+	// primary key, "avro", of a schema in the registry, or "text" or "bytes", the value of the only one. Defaults to
+	// Format where that is one of them, and else to "text". It is not used where METADATA columns are the whole primary key.
 	KeyFormat string
 	// Fields are the source's columns as its rows have them. Required.
 	Fields []vector.Field
@@ -34,15 +36,18 @@ type MessageOptions struct {
 	CSV CSVDialect
 	// Debezium is for format debezium; its Key is not used.
 	Debezium DebeziumOptions
+	// AvroSchema is the schema of all messages; with a registry, which says what each message was written with, its
+	// defaults and aliases stand in for what a message does not have. Required for avro without a registry.
+	AvroSchema string
 	// Registry is where the schemas are that messages name by an id. Defaults to none: there are no ids.
 	Registry schemaregistry.Options
 }
 
 // MessageFormats are the values of MessageOptions.Format.
-var MessageFormats = []string{"json", "csv", "text", "bytes", "changelog", "debezium"}
+var MessageFormats = []string{"json", "avro", "csv", "text", "bytes", "changelog", "debezium"}
 
 // KeyFormats are the values of MessageOptions.KeyFormat.
-var KeyFormats = []string{"json", "text", "bytes"}
+var KeyFormats = []string{"json", "avro", "text", "bytes"}
 
 func (o MessageOptions) withDefaults() MessageOptions {
 	if o.KeyFormat == "" {
@@ -50,6 +55,9 @@ func (o MessageOptions) withDefaults() MessageOptions {
 		if slices.Contains(KeyFormats, o.Format) {
 			o.KeyFormat = o.Format
 		}
+	}
+	if o.Encoding == "" {
+		o.Encoding = "json"
 	}
 	if o.CSV.Delimiter == 0 {
 		o.CSV.Delimiter = ','
@@ -75,6 +83,10 @@ func (o MessageOptions) Validate() error {
 	}
 	oneOf("format", o.Format, MessageFormats)
 	oneOf("key_format", o.KeyFormat, KeyFormats)
+	if o.Format == "debezium" {
+		oneOf("encoding", o.Encoding, []string{"json", "avro"})
+	}
+	errs = append(errs, o.checkSchemas()...)
 	if o.Format == "csv" && (o.CSV.Delimiter == o.CSV.Quote || o.CSV.Delimiter == o.CSV.Escape) {
 		bad("delimiter = '%c' is also what quotes", o.CSV.Delimiter)
 	}
@@ -92,6 +104,27 @@ func (o MessageOptions) Validate() error {
 	errs = append(errs, o.checkMetadata()...)
 	errs = append(errs, o.checkKey()...)
 	return errors.Join(errs...)
+}
+
+// isAvro says whether values are in Avro's encoding.
+func (o MessageOptions) isAvro() bool {
+	return o.Format == "avro" || o.Format == "debezium" && o.Encoding == "avro"
+}
+
+// checkSchemas checks where schemas come from.
+func (o MessageOptions) checkSchemas() (errs []error) {
+	if o.Registry.URL != "" {
+		if err := o.Registry.Validate(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if o.isAvro() && o.AvroSchema == "" && o.Registry.URL == "" {
+		errs = append(errs, errors.New("format avro needs the messages' schema\nHint: add schema_registry = 'http://HOST:8081', or avro_schema = '…' for messages that have no id of one"))
+	}
+	if len(o.Key) > 0 && o.KeyFormat == "avro" && o.Format != "debezium" && o.Registry.URL == "" && slices.ContainsFunc(o.Key, func(k int) bool { return o.metadataOf(k) == "" }) {
+		errs = append(errs, errors.New("key_format = 'avro' needs a schema registry, where the schemas of keys are\nHint: add schema_registry = 'http://HOST:8081', or say key_format = 'text'"))
+	}
+	return errs
 }
 
 // checkSingle checks the formats that are one value.
@@ -146,7 +179,11 @@ func NewMessages(o MessageOptions) (MessageDecoder, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	d := &messages{opt: o, sequences: 1, format: newMessageFormat(o)}
+	format, err := newMessageFormat(o)
+	if err != nil {
+		return nil, err
+	}
+	d := &messages{opt: o, sequences: 1, format: format}
 	for i, f := range o.Fields {
 		if key := o.metadataOf(i); key != "" {
 			d.meta = append(d.meta, metaColumn{i, metaKeys[key], f.Type})
@@ -160,7 +197,9 @@ func NewMessages(o MessageOptions) (MessageDecoder, error) {
 	_, single := d.format.(textMessages)
 	d.tombstones = !d.format.weighs() && (len(o.Key) > 0 || !single)
 	if keyed := o.keyOptions(); len(keyed.Fields) > 0 && d.tombstones {
-		d.key = newMessageFormat(keyed)
+		if d.key, err = newMessageFormat(keyed); err != nil {
+			return nil, err
+		}
 	}
 	return d, nil
 }
@@ -168,7 +207,7 @@ func NewMessages(o MessageOptions) (MessageDecoder, error) {
 // keyOptions are those of the messages' keys as messages of their own.
 func (o MessageOptions) keyOptions() MessageOptions {
 	keyed := o
-	keyed.Format, keyed.Fields, keyed.Metadata, keyed.Key = o.KeyFormat, nil, nil, nil
+	keyed.Format, keyed.AvroSchema, keyed.Fields, keyed.Metadata, keyed.Key = o.KeyFormat, "", nil, nil, nil
 	for _, k := range o.Key {
 		if o.metadataOf(k) == "" {
 			keyed.Fields = append(keyed.Fields, o.Fields[k])
@@ -177,25 +216,30 @@ func (o MessageOptions) keyOptions() MessageOptions {
 	return keyed
 }
 
-func newMessageFormat(o MessageOptions) messageFormat {
+func newMessageFormat(o MessageOptions) (messageFormat, error) {
 	data := o.dataFields()
 	switch o.Format {
 	case "json":
-		return &jsonMessages{JSON: NewJSON(data)}
+		return &jsonMessages{JSON: NewJSON(data)}, nil
+	case "avro":
+		return newAvroMessages(o)
 	case "changelog":
-		return &jsonMessages{JSON: NewChangelog(data)}
+		return &jsonMessages{JSON: NewChangelog(data)}, nil
 	case "debezium":
+		if o.Encoding == "avro" {
+			return newAvroDebezium(o)
+		}
 		opt := o.Debezium
 		opt.Key = o.dataKey()
-		return &debeziumMessages{Debezium: NewDebezium(data, opt)}
+		return &debeziumMessages{Debezium: NewDebezium(data, opt)}, nil
 	case "csv":
 		columns := make([]int, len(data))
 		for i := range columns {
 			columns[i] = i
 		}
-		return &csvMessages{NewCSV(o.CSV, columns)}
+		return &csvMessages{NewCSV(o.CSV, columns)}, nil
 	}
-	return textMessages{}
+	return textMessages{}, nil
 }
 
 // dataKey are the columns of the primary key among those of the value.
