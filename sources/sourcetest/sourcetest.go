@@ -27,6 +27,14 @@ type Config struct {
 	Weighted, Keyed bool
 	// Rows and Bad are how many good and bad rows the data has; -1 if not known.
 	Rows, Bad int64
+	// Partitioned says that a Poll takes from several partitions at once: the order of rows is fixed within each,
+	// and within one range, but how far each has been read depends on the limits and the moment.
+	Partitioned bool
+	// Bounded says that the source reports Done at its end, and that Polls before may find nothing for now.
+	Bounded bool
+	// Faults break what the source reads from, by name; what they return mends it. A Poll meanwhile may give rows,
+	// nothing or an error, but must return; afterwards nothing is missing.
+	Faults map[string]func(t testing.TB) (mend func())
 	// Seed makes the random cuts. Defaults to a random one, which a failure prints.
 	Seed uint64
 }
@@ -63,18 +71,23 @@ func Run(t *testing.T, cfg Config) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cut := drain(t, cfg, next)
-			if diff := cmp.Diff(rowsOf(whole), rowsOf(cut)); diff != "" {
+			if diff := cmp.Diff(cfg.rowsOf(whole), cfg.rowsOf(cut)); diff != "" {
 				t.Errorf("rows differ from those of one Poll (-whole +cut):\n%s", diff)
 			}
-			if diff := cmp.Diff(badOf(whole), badOf(cut)); diff != "" {
+			if diff := cmp.Diff(cfg.badOf(whole), cfg.badOf(cut)); diff != "" {
 				t.Errorf("bad rows differ (-whole +cut):\n%s", diff)
 			}
 			replay(t, cfg, cut, rng)
 			resume(t, cfg, cut, rng)
 			joined(t, cfg, cut, rng)
+			seek(t, cfg, cut, rng)
 			owned(t, cut)
 		})
 	}
+	for name, fault := range cfg.Faults {
+		t.Run(name, func(t *testing.T) { broken(t, cfg, whole, fault) })
+	}
+	t.Run("closed unread", func(t *testing.T) { closeSource(t, cfg.Open(t)) })
 }
 
 // drain polls one source to its end.
@@ -91,6 +104,9 @@ func drain(t *testing.T, cfg Config, next func() microbatch.Limits) []step {
 		if string(s.to) == string(from) {
 			if r.Count != 0 || len(r.Bad) != 0 {
 				t.Fatalf("Poll gave %d rows and %d bad rows, but To equals from: %s", r.Count, len(r.Bad), from)
+			}
+			if cfg.Bounded && !r.Done {
+				continue
 			}
 			return steps
 		}
@@ -183,7 +199,7 @@ func checkWeights(t *testing.T, cfg Config, c *vector.Chunk) {
 }
 
 func checkWhole(t *testing.T, cfg Config, steps []step) {
-	rows, bad := rowsOf(steps), badOf(steps)
+	rows, bad := cfg.rowsOf(steps), cfg.badOf(steps)
 	if cfg.Rows >= 0 && int64(len(rows)) != cfg.Rows {
 		t.Errorf("got %d rows, want %d", len(rows), cfg.Rows)
 	}
@@ -234,7 +250,7 @@ func joined(t *testing.T, cfg Config, steps []step, rng *rand.Rand) {
 		i := rng.IntN(len(steps))
 		j := i + rng.IntN(len(steps)-i)
 		got := read(t, cfg, src, steps[i].from, steps[j].to)
-		if diff := cmp.Diff(rowsOf(steps[i:j+1]), got.rows); diff != "" {
+		if diff := cmp.Diff(cfg.rowsOf(steps[i:j+1]), cfg.sorted(got.rows)); diff != "" {
 			t.Fatalf("Read(%s, %s) differs from the Polls between (-polls +read):\n%s", steps[i].from, steps[j].to, diff)
 		}
 	}
@@ -262,15 +278,18 @@ func resume(t *testing.T, cfg Config, steps []step, rng *rand.Rand) {
 		var got []string
 		from := steps[i].to
 		for {
-			s, _ := poll(t, src, from, microbatch.Limits{MaxRows: 1 + rng.Int64N(4000)})
+			s, r := poll(t, src, from, microbatch.Limits{MaxRows: 1 + rng.Int64N(4000)})
 			if string(s.to) == string(from) {
+				if cfg.Bounded && !r.Done {
+					continue
+				}
 				break
 			}
 			got = append(got, s.rows...)
 			from = s.to
 		}
 		closeSource(t, src)
-		if diff := cmp.Diff(rowsOf(steps[i+1:]), got); diff != "" {
+		if diff := cmp.Diff(cfg.rowsOf(steps[i+1:]), cfg.sorted(got)); diff != "" {
 			t.Fatalf("resumed at %s, the rest differs (-straight +resumed):\n%s", steps[i].to, diff)
 		}
 	}
@@ -299,20 +318,4 @@ func closeSource(t testing.TB, src microbatch.Source) {
 	if err := src.Close(); err != nil {
 		t.Errorf("Close: %v", err)
 	}
-}
-
-func rowsOf(steps []step) []string {
-	var out []string
-	for _, s := range steps {
-		out = append(out, s.rows...)
-	}
-	return out
-}
-
-func badOf(steps []step) []microbatch.BadRow {
-	var out []microbatch.BadRow
-	for _, s := range steps {
-		out = append(out, s.bad...)
-	}
-	return out
 }
