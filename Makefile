@@ -47,7 +47,9 @@ test: needs-compiler needs-postgres ## run every test; installs Debian's postgre
 # Why it names the tests: they run in `make test` too, against a broker in the process.
 .PHONY: test-kafka
 test-kafka: needs-compiler needs-postgres needs-java ## run the Kafka tests against real brokers, fetched with Maven into .cache/kafka
-	lib=$$(scripts/kafka.sh fetch); SLUICE_KAFKA_LIB=$$lib $(GO) test -count=1 -timeout 30m $(KAFKATESTS)
+	export SLUICE_KAFKA_LIB=$$(scripts/kafka.sh fetch); [ -n "$$SLUICE_KAFKA_LIB" ]; \
+	$(GO) test -count=1 -timeout 30m $(KAFKATESTS); \
+	$(GO) test -count=1 -timeout 30m -run 'TestScripts/pg_kafka' ./cmd/sluice
 
 .PHONY: test-race
 test-race: needs-compiler needs-postgres ## run every test under the race detector

@@ -83,6 +83,7 @@ func (p *Pipeline) plan(ctx context.Context) (*batch, error) {
 		if err != nil {
 			return nil, err
 		}
+		p.tellStates()
 		if b != nil {
 			p.progress.triggered(b.started, b.more)
 			if err := p.log.Plan(b.planned); err != nil {

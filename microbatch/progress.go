@@ -38,6 +38,8 @@ type Progress struct {
 	SnapshotWait  time.Duration `json:"snapshot_wait_ns"`
 	// RowsFuture are among RowsIn: too far in the future to move the watermark.
 	RowsFuture int64 `json:"rows_future"`
+	// Waiting are the sources that cannot be read at the moment, and why.
+	Waiting []SourceState `json:"waiting,omitempty"`
 	// Mirrors are the copies of the log elsewhere.
 	Mirrors []MirrorStatus `json:"mirrors,omitempty"`
 }
@@ -115,6 +117,7 @@ func (p *Pipeline) Progress() Progress {
 	p.progress.mu.Lock()
 	at := p.progress.p
 	p.progress.mu.Unlock()
+	at.Waiting = p.sourceStates()
 	for _, m := range p.cfg.Mirrors {
 		at.Mirrors = append(at.Mirrors, m.Status())
 	}

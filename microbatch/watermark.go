@@ -29,6 +29,8 @@ type input struct {
 	// delivered is when the source last gave rows in this run; warnedFuture says that advance has warned.
 	delivered    time.Time
 	warnedFuture bool
+	// state is what tellStates told last.
+	state string
 	parts        partitions
 }
 

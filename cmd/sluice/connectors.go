@@ -101,14 +101,14 @@ var stdoutOptions = []ddl.OptionSpec{
 var blackholeOptions = []ddl.OptionSpec{optConnector}
 
 var (
-	sourceConnectors = []string{"file", "nexmark"}
+	sourceConnectors = []string{"file", "kafka", "nexmark"}
 	tableConnectors  = []string{"file", "postgres_lookup"}
 	sinkConnectors   = []string{"postgres", "file", "stdout", "blackhole"}
 )
 
 // metadataKeys are the METADATA keys that a connector's sources have beside 'batch_time', which is the engine's.
 // A constructor gets planner.Source.ReadColumns and ReadMetadata, which says the key of each.
-var metadataKeys = map[string][]planner.MetadataKey{}
+var metadataKeys = map[string][]planner.MetadataKey{"kafka": kafkaMetadata()}
 
 // accepts says which changes a connector takes, and what a user can do about the others.
 func accepts(connector string, v ddl.Values) (modes []planner.ChangeMode, hints []string) {

@@ -90,7 +90,7 @@ func (l *loaded) watchReads(v *drillVoice) {
 			if err != nil {
 				return nil, err
 			}
-			return watchedSource{s, v}, nil
+			return withPartitions(watchedSource{s, v}, s), nil
 		}
 	}
 }

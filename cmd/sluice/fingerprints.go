@@ -16,11 +16,21 @@ var neutralOptions = map[string][]string{
 	"file":            {"mode", "on_error", "identity", "format"}, // the format is taken with its default
 	"nexmark":         {"events", "rate"},
 	"postgres_lookup": {"url", "refresh"},
+	// Brokers may be renamed; another cluster's topic has another id, which the source refuses.
+	"kafka": append(names(kafkaClientOptions), "startup", "mode", "on_error", "group_id", "max_buffer_bytes", "discovery_interval", "format"),
 }
 
 // readingOptions say what a row is, and leave its place alone.
 var readingOptions = map[string][]string{
-	"file": {"encoding", "timestamp_unit", "time_unit", "decimal_handling_mode", "max_row_bytes", "header", "delimiter", "quote", "escape", "null"},
+	"file":  {"encoding", "timestamp_unit", "time_unit", "decimal_handling_mode", "max_row_bytes", "header", "delimiter", "quote", "escape", "null"},
+	"kafka": names(messageFormatOptions),
+}
+
+func names(specs []ddl.OptionSpec) (out []string) {
+	for _, s := range specs {
+		out = append(out, s.Name)
+	}
+	return out
 }
 
 // version fingerprints the pipeline, operator by operator.
@@ -48,7 +58,7 @@ func (b *sourceBinding) identity() change.Source {
 		name := o.Key.Name
 		eventTime := slices.ContainsFunc(ddl.SourceOptions, func(spec ddl.OptionSpec) bool { return spec.Name == name })
 		switch {
-		case name == "connector", eventTime, slices.Contains(neutralOptions[b.connector], name), b.connector == "file" && o.Value == fileDefault(name):
+		case name == "connector", eventTime, slices.Contains(neutralOptions[b.connector], name), o.Value == defaultOf(b.connector, name):
 		case slices.Contains(readingOptions[b.connector], name):
 			s.Reading[name] = change.Hash(o.Value + "\x00" + strings.Join(o.List, "\x00"))
 		default:
@@ -62,9 +72,9 @@ func (b *sourceBinding) identity() change.Source {
 	return s
 }
 
-// fileDefault is what an option of files is without being said, so that saying it changes nothing.
-func fileDefault(name string) string {
-	for _, o := range fileOptions {
+// defaultOf is what an option of a source is without being said, so that saying it changes nothing.
+func defaultOf(connector, name string) string {
+	for _, o := range map[string][]ddl.OptionSpec{"file": fileOptions, "kafka": kafkaOptions}[connector] {
 		if o.Name == name && o.Default != "" {
 			return o.Default
 		}

@@ -115,6 +115,9 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 	case "postgres_lookup":
 		err := l.bindLookup(&b, v)
 		return b, err
+	case "kafka":
+		err := l.bindKafka(&b, v)
+		return b, err
 	}
 	panic("sluice: connector " + b.connector + " was checked and is not known")
 }
@@ -202,7 +205,7 @@ func (l *loaded) checkOptions() error {
 
 func checkSource(src *ddl.Source) (ddl.Values, error) {
 	specs := map[string][]ddl.OptionSpec{}
-	for connector, own := range map[string][]ddl.OptionSpec{"file": fileOptions, "nexmark": nexmarkOptions} {
+	for connector, own := range map[string][]ddl.OptionSpec{"file": fileOptions, "nexmark": nexmarkOptions, "kafka": kafkaOptions} {
 		specs[connector] = slices.Concat(own, ddl.SourceOptions)
 	}
 	return checkConnector(src.With, "source "+src.Name.Name, sourceConnectors, specs)
@@ -283,7 +286,8 @@ func (l *loaded) checkEnd() error {
 	if !l.UntilEnd {
 		return nil
 	}
-	return l.refuseEndless(map[string]string{"file": "leave out --until-end, or the option mode", "nexmark": "leave out --until-end, or add events = …"})
+	return l.refuseEndless(map[string]string{"file": "leave out --until-end, or the option mode", "nexmark": "leave out --until-end, or add events = …",
+		"kafka": "leave out --until-end, or the option mode"})
 }
 
 // refuseEndless refuses sources without an end; hints say by connector what to do.

@@ -113,7 +113,8 @@ func (o *queryOptions) query(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := l.refuseEndless(map[string]string{"file": "leave out the option mode: query reads what is there", "nexmark": "add events = 100000"}); err != nil {
+	if err := l.refuseEndless(map[string]string{"file": "leave out the option mode: query reads what is there", "nexmark": "add events = 100000",
+		"kafka": "leave out the option mode: query reads what is there"}); err != nil {
 		return err
 	}
 	wanted, err := o.choose(l)

@@ -27,7 +27,7 @@ func readUpTo(s microbatch.Source, end json.RawMessage, list []cut) microbatch.S
 			u.cuts = append(u.cuts, c)
 		}
 	}
-	return u
+	return withPartitions(u, s)
 }
 
 // Poll implements microbatch.Source by reading whole pieces until a limit is reached.
@@ -75,4 +75,24 @@ func (u *upTo) PartitionName(partition int) string {
 		return n.PartitionName(partition)
 	}
 	return fmt.Sprint(partition)
+}
+
+type namedSource interface {
+	microbatch.Source
+	microbatch.PartitionNamer
+}
+
+// A partitionedSource is a source around one with partitions, which has the same.
+type partitionedSource struct {
+	namedSource
+	microbatch.Partitioned
+}
+
+// withPartitions makes a source that is put around another one with partitions, where that is: their watermarks
+// must be the same.
+func withPartitions(around namedSource, inner microbatch.Source) microbatch.Source {
+	if p, ok := inner.(microbatch.Partitioned); ok {
+		return partitionedSource{around, p}
+	}
+	return around
 }

@@ -17,20 +17,21 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/sluice-sql/sluice/internal/kafkatest"
 	"github.com/sluice-sql/sluice/internal/pgtest"
 )
 
-// pgMain stops the shared server after the tests.
+// pgMain stops the shared servers after the tests.
 type pgMain struct{ m *testing.M }
 
-func (p pgMain) Run() int { return pgtest.Run(p.m) }
+func (p pgMain) Run() int { return max(pgtest.Run(p.m), kafkatest.Close()) }
 
 func TestMain(m *testing.M) {
 	testscript.Main(pgMain{m}, map[string]func(){"sluice": main})
 }
 
 // TestScripts runs testdata/script/*.txtar with the real binary. Scripts whose names begin with pg_ get a
-// database of their own in SLUICE_POSTGRES.
+// database of their own in SLUICE_POSTGRES, those with kafka in them a broker in KAFKA.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -53,16 +54,22 @@ func TestScripts(t *testing.T) {
 			if strings.HasPrefix(name, "pg_") {
 				url = pgtest.URL(t)
 			}
+			kafka, brokers := brokerOf(t, name), ""
+			if kafka != nil {
+				brokers = strings.Join(kafka.Addrs, ",")
+			}
 			testscript.Run(t, testscript.Params{
 				Files: []string{file}, WorkdirRoot: root, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 				Setup: func(e *testscript.Env) error {
 					e.Setenv("SLUICE_POSTGRES", url)
+					e.Setenv("KAFKA", brokers)
 					e.Setenv("SLUICE_STATE_DIR", filepath.Join(e.WorkDir, "state"))
 					e.Setenv("PSQLRC", os.DevNull)
 					return nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
-					"exits": exits, "await": await, "flipbit": flipBit, "start": start, "says": says, "signal": sendSignal, "ended": ended},
+					"exits": exits, "await": await, "flipbit": flipBit, "start": start, "says": says, "signal": sendSignal, "ended": ended,
+					"produce": produce(kafka, t)},
 			})
 		})
 	}

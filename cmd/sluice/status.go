@@ -92,6 +92,9 @@ func (o *daemonOptions) progressFields(p *microbatch.Progress) {
 	o.field("committed", o.ago(p.CommittedAt))
 	o.field("rows", fmt.Sprintf("%s in, %s late, %s unreadable, %s out", o.count(p.RowsIn), o.count(p.RowsLate), o.count(p.RowsBad), o.count(p.RowsOut)))
 	o.field("lag", lag(p))
+	for _, w := range p.Waiting {
+		o.field("waiting", "source "+w.Source+": "+w.State)
+	}
 	if !p.Watermark.IsZero() {
 		o.field("watermark", p.Watermark.UTC().Format(time.RFC3339Nano))
 	}

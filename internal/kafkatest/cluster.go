@@ -32,12 +32,15 @@ var (
 func Main(m *testing.M) { os.Exit(Run(m)) }
 
 // Run is Main for a TestMain that has something of its own to clean up: it returns the exit code.
-func Run(m *testing.M) int {
-	code := m.Run()
+func Run(m *testing.M) int { return max(m.Run(), Close()) }
+
+// Close ends the shared brokers, for a TestMain that runs the tests itself. It returns 1 if it could not.
+func Close() int {
+	code := 0
 	for _, s := range shared {
 		if err := s.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "kafkatest:", err)
-			code = max(code, 1)
+			code = 1
 		}
 	}
 	return code

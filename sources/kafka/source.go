@@ -42,6 +42,7 @@ type Source struct {
 var (
 	_ microbatch.Source         = (*Source)(nil)
 	_ microbatch.PartitionNamer = (*Source)(nil)
+	_ microbatch.Partitioned    = (*Source)(nil)
 )
 
 // New checks the options and returns a source. Nothing is connected yet.
@@ -222,3 +223,16 @@ func (s *Source) setState(state string) { s.state.Store(&state) }
 
 // errAgain says that a position moved under a Poll, which begins again.
 var errAgain = errors.New("the partition was positioned anew")
+
+// Partitions implements microbatch.Partitioned.
+func (s *Source) Partitions(offsets json.RawMessage) ([]int, error) {
+	p, err := decodePosition(offsets)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	out := make([]int, len(p.marks))
+	for i := range out {
+		out[i] = i
+	}
+	return out, nil
+}

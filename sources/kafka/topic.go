@@ -127,14 +127,15 @@ func (c *cluster) topic(ctx context.Context) (*topic, error) {
 	return t, nil
 }
 
-// checkGroup sees that the group's offsets may be set.
+// checkGroup sees that the group's offsets may be set: the one thing that will not come right by itself.
 func (c *cluster) checkGroup(ctx context.Context) error {
 	if c.opt.GroupID == "" {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	if _, err := c.admin.FetchOffsetsForTopics(ctx, c.opt.GroupID, c.opt.Topic); err != nil {
+	_, err := c.admin.FetchOffsetsForTopics(ctx, c.opt.GroupID, c.opt.Topic)
+	if errors.Is(err, kerr.GroupAuthorizationFailed) || errors.Is(err, kerr.InvalidGroupID) {
 		return fmt.Errorf("source %s: look at group_id = '%s': %w", c.opt.Name, c.opt.GroupID, c.opt.Client.Explain(err))
 	}
 	return nil
