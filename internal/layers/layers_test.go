@@ -33,7 +33,8 @@ var within = map[string][]string{
 	"internal/oracle":            {"microbatch"},
 	"internal/oracle/oracletest": {"microbatch"},
 	// Why: how values of DuckDB and of Postgres correspond is one table, whichever way they go.
-	"sources/postgres": {"sinks/postgres"},
+	"sources/postgres":    {"sinks/postgres"},
+	"sources/postgrescdc": {"sinks/postgres"},
 }
 
 // confined names what only some packages may import, and why.
@@ -50,7 +51,7 @@ var confined = []struct {
 	{"github.com/xwb1989/sqlparser", "its tokenizer lexes statements; its MySQL grammar must not read queries",
 		[]string{"planner/ddl"}},
 	{"github.com/jackc/pgx/", "the engine knows sinks, not Postgres",
-		[]string{"sinks/postgres", "internal/pgcluster", "internal/pgtest", "sources/postgres", "cmd", "server", "bench", "internal/oracle"}},
+		[]string{"sinks/postgres", "internal/pgcluster", "internal/pgtest", "sources/postgres", "sources/postgrescdc", "cmd", "server", "bench", "internal/oracle"}},
 	{"github.com/twmb/franz-go/", "the engine knows sources and sinks, not Kafka",
 		[]string{"sources/kafka", "sources/decode", "sinks/kafka", "internal/kafkaclient", "internal/kafkatest", "internal/registrytest", "internal/schemaregistry", "cmd", "bench"}},
 	{"github.com/minio/", "the log is a log on a disk; who copies it elsewhere, and over which network, is one package's business",

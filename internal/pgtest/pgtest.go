@@ -36,7 +36,8 @@ type Server struct {
 // testOptions trade durability against power loss for speed; killing processes loses nothing.
 var testOptions = pgcluster.Options{
 	InitArgs: []string{"--no-sync"},
-	Settings: []string{"fsync=off", "full_page_writes=off", "shared_buffers=64MB", "max_connections=50", "max_prepared_transactions=10"},
+	Settings: []string{"fsync=off", "full_page_writes=off", "shared_buffers=64MB", "max_connections=50", "max_prepared_transactions=10",
+		"wal_level=logical", "max_replication_slots=40", "max_wal_senders=40"},
 }
 
 var (
@@ -173,7 +174,9 @@ func (s *Server) Database(t testing.TB) string {
 	Exec(t, s.URL(), "CREATE DATABASE "+name+" TEMPLATE template0")
 	t.Cleanup(func() {
 		if s.cluster != nil {
-			Exec(t, s.URL(), "DROP DATABASE "+name+" WITH (FORCE)")
+			Exec(t, s.URL(), "SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE active AND database = '"+name+"'",
+				"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '"+name+"'",
+				"DROP DATABASE "+name+" WITH (FORCE)")
 		}
 	})
 	return strings.Replace(s.URL(), "dbname=postgres", "dbname="+name, 1)

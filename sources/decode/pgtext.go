@@ -56,6 +56,11 @@ func (d *PostgresText) put(b *Builder, c *column, row int, s []byte) (reason str
 			return "the text is not valid UTF-8"
 		}
 		return c.putText(row, b.copy(s), false)
+	case vector.Decimal:
+		// A value that does not fit is refused, and not rounded.
+		if _, frac, ok := bytes.Cut(s, []byte{'.'}); ok && len(bytes.TrimRight(frac, "0")) > int(c.typ.Scale) {
+			return quoted(s) + " has more digits behind the point than " + article(c.typ)
+		}
 	case vector.Blob:
 		raw, ok := bytea(s)
 		if !ok {

@@ -1,0 +1,67 @@
+package postgrescdc
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sluice-sql/sluice/internal/failpoint"
+	sink "github.com/sluice-sql/sluice/sinks/postgres"
+	"github.com/sluice-sql/sluice/sources/ingestlog"
+)
+
+var fpDropped = failpoint.New("cdc.drop.after_slot")
+
+// dropBoth drops the slot, and the publication if Sluice made it.
+func dropBoth(ctx context.Context, conn *pgx.Conn, doc *document) error {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	if err := dropSlot(ctx, conn, doc.Slot); err != nil {
+		return err
+	}
+	if err := fpDropped.Hit(); err != nil {
+		return err
+	}
+	if doc.MadePublication {
+		if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+quoteIdent(doc.Publication)); err != nil {
+			return sink.Explain("drop publication "+doc.Publication, err)
+		}
+	}
+	return nil
+}
+
+// Drop drops what a capture has made in the database; the log itself is the caller's to remove. It returns the name
+// of the slot, empty if there was no log. It can be repeated.
+func Drop(ctx context.Context, opt Options) (slot string, err error) {
+	opt = opt.withDefaults()
+	doc, err := opt.logged()
+	if err != nil || doc == nil {
+		return "", err
+	}
+	err = opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error { return dropBoth(ctx, conn, doc) })
+	if err != nil {
+		return "", fmt.Errorf("drop what captured changes of %d tables: %w\nHint: as long as replication slot %s is there, the server keeps its log: SELECT pg_drop_replication_slot(%s)", len(doc.Tables), err, doc.Slot, quoteLiteral(doc.Slot))
+	}
+	return doc.Slot, nil
+}
+
+// logged returns the document at the end of the log, nil if there is no log.
+func (o Options) logged() (*document, error) {
+	if names, err := o.FS.ReadDir(o.Dir); err != nil || len(names) == 0 {
+		return nil, nil
+	}
+	log, err := ingestlog.Open(o.Dir, ingestlog.Options{FS: o.FS})
+	if err != nil {
+		return nil, err
+	}
+	last, err := newReader(o.FS, o.Dir, log).last()
+	if closed := log.Close(); err == nil {
+		err = closed
+	}
+	if err != nil || last == nil {
+		return nil, err
+	}
+	return last.doc, nil
+}
+
