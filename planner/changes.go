@@ -27,7 +27,7 @@ func sourceChanges(st *ddl.Source) SourceChanges {
 	if len(st.PrimaryKey) > 0 {
 		return Keyed
 	}
-	if connector, _ := st.With.Get("connector"); connector == lookupConnector {
+	if connector, _ := st.With.Get("connector"); connector == lookupConnector || connector == captureConnector {
 		return Weighted
 	}
 	format, _ := st.With.Get("format")

@@ -15,6 +15,9 @@ var staticConnectors = map[string]bool{"file": true}
 // lookupConnector gives tables whose rows change, with weights.
 const lookupConnector = "postgres_lookup"
 
+// captureConnector gives the changes of a database's table, with weights.
+const captureConnector = "postgres_cdc"
+
 // table declares a table as a source.
 func (p *planning) table(st *ddl.Table) error {
 	decl := &ddl.Source{Name: st.Name, IfNotExists: st.IfNotExists, Columns: st.Columns, PrimaryKey: st.PrimaryKey, With: st.With, Span: st.Span}

@@ -101,14 +101,17 @@ var stdoutOptions = []ddl.OptionSpec{
 var blackholeOptions = []ddl.OptionSpec{optConnector}
 
 var (
-	sourceConnectors = []string{"file", "kafka", "nexmark"}
+	sourceConnectors = []string{"file", "kafka", "nexmark", "postgres_cdc"}
 	tableConnectors  = []string{"file", "postgres_lookup"}
 	sinkConnectors   = []string{"postgres", "file", "stdout", "blackhole"}
 )
 
 // metadataKeys are the METADATA keys that a connector's sources have beside 'batch_time', which is the engine's.
 // A constructor gets planner.Source.ReadColumns and ReadMetadata, which says the key of each.
-var metadataKeys = map[string][]planner.MetadataKey{"kafka": kafkaMetadata()}
+var metadataKeys = map[string][]planner.MetadataKey{
+	"kafka":        kafkaMetadata(),
+	"postgres_cdc": captureMetadata,
+}
 
 // accepts says which changes a connector takes, and what a user can do about the others.
 func accepts(connector string, v ddl.Values) (modes []planner.ChangeMode, hints []string) {

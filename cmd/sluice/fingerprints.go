@@ -18,6 +18,8 @@ var neutralOptions = map[string][]string{
 	"postgres_lookup": {"url", "refresh"},
 	// Brokers may be renamed; another cluster's topic has another id, which the source refuses.
 	"kafka": append(names(kafkaClientOptions), "startup", "mode", "on_error", "group_id", "max_buffer_bytes", "discovery_interval", "format"),
+	// What is captured is in the log, with the slot and the publication.
+	"postgres_cdc": {"url", "slot", "publication", "failover", "retention"},
 }
 
 // readingOptions say what a row is, and leave its place alone.

@@ -15,6 +15,7 @@ import (
 	filesink "github.com/sluice-sql/sluice/sinks/file"
 	"github.com/sluice-sql/sluice/sources/file"
 	"github.com/sluice-sql/sluice/sources/nexmark"
+	"github.com/sluice-sql/sluice/sources/postgrescdc"
 )
 
 // A sourceBinding is a declared source with its checked options.
@@ -26,6 +27,8 @@ type sourceBinding struct {
 	// endless says that it has no end, and why.
 	endless string
 	open    func(context.Context, purpose) (microbatch.Source, error)
+	// capture is what it adds to the slot that it shares with others; nil for other connectors.
+	capture *captureBinding
 	// check looks at the system that the source is in; nil if its first rows tell.
 	check func(context.Context, purpose) (string, error)
 }
@@ -63,7 +66,7 @@ func (l *loaded) bind() error {
 		problems = append(problems, err)
 		l.sinks = append(l.sinks, b)
 	}
-	problems = append(problems, l.checkDuplicates())
+	problems = append(problems, l.checkDuplicates(), l.checkCaptures())
 	l.Scratch.redirect(l.sinks)
 	return ddl.Join(problems...)
 }
@@ -117,6 +120,9 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 		return b, err
 	case "kafka":
 		err := l.bindKafka(&b, v)
+		return b, err
+	case "postgres_cdc":
+		err := l.bindCapture(&b, v)
 		return b, err
 	}
 	panic("sluice: connector " + b.connector + " was checked and is not known")
@@ -205,7 +211,7 @@ func (l *loaded) checkOptions() error {
 
 func checkSource(src *ddl.Source) (ddl.Values, error) {
 	specs := map[string][]ddl.OptionSpec{}
-	for connector, own := range map[string][]ddl.OptionSpec{"file": fileOptions, "nexmark": nexmarkOptions, "kafka": kafkaOptions} {
+	for connector, own := range map[string][]ddl.OptionSpec{"file": fileOptions, "nexmark": nexmarkOptions, "kafka": kafkaOptions, "postgres_cdc": captureOptions} {
 		specs[connector] = slices.Concat(own, ddl.SourceOptions)
 	}
 	return checkConnector(src.With, "source "+src.Name.Name, sourceConnectors, specs)
@@ -337,6 +343,7 @@ func (l *loaded) tables() []string {
 // openSources constructs every source.
 func (l *loaded) openSources(ctx context.Context, p purpose) (map[string]microbatch.Source, error) {
 	out := map[string]microbatch.Source{}
+	p.captures = map[string]*postgrescdc.Capture{}
 	for _, b := range l.sources {
 		s, err := b.open(ctx, p)
 		if err != nil {

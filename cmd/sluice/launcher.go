@@ -224,6 +224,7 @@ func (n *launcher) restore(ctx context.Context, l *loaded, s server.Spec, p plac
 func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables) ([]string, error) {
 	dir := n.state.pipeline(s.Name)
 	var dropped []string
+	url := n.url
 	if n.url != "" || exists(filepath.Join(string(n.state), "postgres")) {
 		db, err := n.database(ctx)
 		if err != nil {
@@ -232,6 +233,12 @@ func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables
 		if dropped, err = dropTables(ctx, db, s.Name, tables); err != nil {
 			return nil, err
 		}
+		url = db.url
+	}
+	captures, err := n.app.dropCaptures(ctx, s, dir, url)
+	dropped = append(dropped, captures...)
+	if err != nil {
+		return dropped, err
 	}
 	files, err := n.app.dropFiles(s, tables)
 	dropped = append(dropped, files...)

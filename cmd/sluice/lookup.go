@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/sources/postgres"
+	"github.com/sluice-sql/sluice/sources/postgrescdc"
 )
 
 // A purpose is what sources are opened for, and where.
@@ -19,6 +20,8 @@ type purpose struct {
 	// url is the pipeline's own Postgres, empty if there is none.
 	url string
 	log *slog.Logger
+	// captures are the slots that were opened for sources so far, by directory.
+	captures map[string]*postgrescdc.Capture
 }
 
 type purposeKind int
@@ -68,15 +71,15 @@ func (l *loaded) bindLookup(b *sourceBinding, v ddl.Values) error {
 
 // noDatabase says that a table without a url has no database to be in.
 func noDatabase(decl *ddl.Source) error {
-	return decl.With.Errorf("connector", "table %q has no option url, and there is no PostgreSQL of yours to default to", decl.Name.Name).
+	return decl.With.Errorf("connector", "%q has no option url, and there is no PostgreSQL of yours to default to", decl.Name.Name).
 		WithHint("add url = 'postgres://…', or name the pipeline's own with --postgres or SLUICE_POSTGRES")
 }
 
-// looksUpHere says whether a table is in the pipeline's own Postgres.
+// looksUpHere says whether a table, to look up or to capture, is in the pipeline's own Postgres.
 func (l *loaded) looksUpHere() bool {
 	return slices.ContainsFunc(l.sources, func(b sourceBinding) bool {
 		_, own := b.Decl.With.Lookup("url")
-		return b.connector == "postgres_lookup" && !own
+		return (b.connector == "postgres_lookup" || b.connector == "postgres_cdc") && !own
 	})
 }
 

@@ -24,7 +24,7 @@ var tolerated = map[string]string{
 // TestCrashMatrix: whatever point of the binary kills or fails the engine at whatever pass, a resume gets
 // to the tables of an undisturbed run.
 func TestCrashMatrix(t *testing.T) {
-	points := slices.DeleteFunc(failpoints(t), func(p string) bool { return ofTables(p) || ofRepairs(p) || ofChanges(p) || ofCopies(p) })
+	points := slices.DeleteFunc(failpoints(t), func(p string) bool { return ofTables(p) || ofCaptures(p) || ofRepairs(p) || ofChanges(p) || ofCopies(p) })
 	reach := passes(t, points)
 	fired := &firedSet{}
 	t.Run("cases", func(t *testing.T) {
@@ -199,7 +199,7 @@ func TestCrashInRecovery(t *testing.T) {
 // inRecovery says whether a start that settles a batch may pass the point. The others first come when new
 // batches run, which is the crash matrix's business.
 func inRecovery(point string) bool {
-	for _, later := range []string{"mirror.", "restore.", "savepoint.", "change.", "ingest.", "log.repair.", "snapshot.", "retention.", "manifest.", "log.segment.", "log.plan.", "log.prepare.", "batch.after_plan", "batch.after_prepare"} {
+	for _, later := range []string{"mirror.", "restore.", "savepoint.", "change.", "ingest.", "cdc.", "log.repair.", "snapshot.", "retention.", "manifest.", "log.segment.", "log.plan.", "log.prepare.", "batch.after_plan", "batch.after_prepare"} {
 		if strings.HasPrefix(point, later) {
 			return false
 		}

@@ -16,6 +16,7 @@ import (
 )
 
 // settings are written into postgresql.conf at initdb; the user may change them there.
+// Why logical: its tables can then be captured, by connector = 'postgres_cdc', without a restart.
 // Why the large max_wal_size: an upsert-heavy load is bound by full-page images after each checkpoint.
 const settings = `
 # Written by sluice when it made this cluster. Change it as you like.
@@ -30,6 +31,7 @@ checkpoint_timeout = 15min
 wal_compression = %s
 wal_buffers = 16MB
 max_connections = 100
+wal_level = logical
 timezone = 'UTC'
 log_timezone = 'UTC'
 log_min_messages = warning

@@ -168,3 +168,15 @@ func (l *Log) Release(before Position) error {
 	}
 	return nil
 }
+
+// First is the position of the first row that was not released, of a log that may be another process's.
+func First(fsys vfs.FS, dir string) (Position, error) {
+	firsts, err := list(fsys, dir)
+	if err == nil && len(firsts) == 0 {
+		err = fmt.Errorf("%w row 1", ErrEnd)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read ingest log %s: %w", dir, err)
+	}
+	return firsts[0], nil
+}

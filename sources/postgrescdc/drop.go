@@ -2,7 +2,9 @@ package postgrescdc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 
 	"github.com/jackc/pgx/v5"
 
@@ -35,7 +37,7 @@ func dropBoth(ctx context.Context, conn *pgx.Conn, doc *document) error {
 // of the slot, empty if there was no log. It can be repeated.
 func Drop(ctx context.Context, opt Options) (slot string, err error) {
 	opt = opt.withDefaults()
-	doc, err := opt.logged()
+	doc, err := opt.recorded()
 	if err != nil || doc == nil {
 		return "", err
 	}
@@ -46,22 +48,32 @@ func Drop(ctx context.Context, opt Options) (slot string, err error) {
 	return doc.Slot, nil
 }
 
-// logged returns the document at the end of the log, nil if there is no log.
-func (o Options) logged() (*document, error) {
-	if names, err := o.FS.ReadDir(o.Dir); err != nil || len(names) == 0 {
-		return nil, nil
+// recorded returns the document of a log, which may be in use; nil if there is no log.
+func (o Options) recorded() (*document, error) {
+	firsts, err := o.FS.ReadDir(o.Dir)
+	if err != nil || len(firsts) == 0 {
+		return nil, nil // there is no such directory
 	}
-	log, err := ingestlog.Open(o.Dir, ingestlog.Options{FS: o.FS})
+	first, err := ingestlog.First(o.FS, o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	last, err := newReader(o.FS, o.Dir, log).last()
-	if closed := log.Close(); err == nil {
-		err = closed
+	r := newReader(o.FS, o.Dir, nil)
+	// What describes the first rows may have been deleted with those before; it is written again and again.
+	for e, err := range r.plain(int64(first), math.MaxInt64) {
+		if errors.Is(err, ingestlog.ErrEnd) {
+			return nil, nil // a crash came before the first row
+		}
+		if err != nil {
+			return nil, err
+		}
+		b, err := decodeBlock(e)
+		if err != nil {
+			return nil, fmt.Errorf("read the beginning of %s: %w", o.Dir, err)
+		}
+		if b.docAt == b.first {
+			return r.learn(&b)
+		}
 	}
-	if err != nil || last == nil {
-		return nil, err
-	}
-	return last.doc, nil
+	return nil, nil
 }
-
