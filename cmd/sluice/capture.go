@@ -90,6 +90,9 @@ func (l *loaded) captureOf(c *captureBinding, p purpose) postgrescdc.Options {
 	if o.URL == "" {
 		o.URL = p.url
 	}
+	if l.Scratch != nil {
+		o.Slot = "" // the pipeline's own must not be touched
+	}
 	for _, b := range l.sources {
 		if b.capture != nil && b.capture.slot == c.slot {
 			o.Tables = append(o.Tables, b.capture.table)

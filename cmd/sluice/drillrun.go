@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/term"
 	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/planner/ddl"
+	"github.com/sluice-sql/sluice/server"
 	filesink "github.com/sluice-sql/sluice/sinks/file"
 	"github.com/sluice-sql/sluice/sinks/postgres"
 )
@@ -133,8 +134,12 @@ func (d *drill) fresh(ctx context.Context) error {
 
 // drop removes what the copy has in PostgreSQL; its files go with the directory.
 func (d *drill) drop(ctx context.Context) error {
-	if d.name == "" || d.db == nil {
+	if d.name == "" {
 		return nil
+	}
+	_, err := d.o.dropCaptures(ctx, server.Spec{File: d.spec.File, SQL: string(d.spec.Text), Dir: d.spec.BaseDir}, d.dir, d.url)
+	if err != nil || d.db == nil {
+		return err
 	}
 	sink, err := postgres.New(postgres.Options{URL: d.url})
 	if err != nil {
@@ -156,9 +161,9 @@ func (d *drill) close(keep bool, r *drillReport) error {
 		r.Kept = string(d.dir)
 		return d.db.Close()
 	}
-	var errs []error
+	errs := []error{d.drop(ctx)}
 	if d.db != nil && d.db.cluster == nil {
-		errs = append(errs, d.drop(ctx), dropSchema(ctx, d.url, d.schema))
+		errs = append(errs, dropSchema(ctx, d.url, d.schema))
 	}
 	errs = append(errs, d.db.Close())
 	// As root the cluster may lie elsewhere, behind a link.

@@ -24,7 +24,9 @@ var tolerated = map[string]string{
 // TestCrashMatrix: whatever point of the binary kills or fails the engine at whatever pass, a resume gets
 // to the tables of an undisturbed run.
 func TestCrashMatrix(t *testing.T) {
-	points := slices.DeleteFunc(failpoints(t), func(p string) bool { return ofTables(p) || ofCaptures(p) || ofRepairs(p) || ofChanges(p) || ofCopies(p) })
+	points := slices.DeleteFunc(failpoints(t), func(p string) bool {
+		return ofTables(p) || ofCaptures(p) || ofRepairs(p) || ofChanges(p) || ofCopies(p)
+	})
 	reach := passes(t, points)
 	fired := &firedSet{}
 	t.Run("cases", func(t *testing.T) {

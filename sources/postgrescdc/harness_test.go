@@ -212,4 +212,3 @@ func slots(t testing.TB, url string) []string {
 	t.Helper()
 	return pgtest.Rows(t, url, "SELECT slot_name FROM pg_replication_slots WHERE database = current_database() ORDER BY 1")
 }
-
