@@ -3,6 +3,7 @@ package decode
 import (
 	"bytes"
 	"encoding/hex"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -75,7 +76,8 @@ func (d *PostgresText) put(b *Builder, c *column, row int, s []byte) (reason str
 		}
 	case vector.Date, vector.Timestamp, vector.TimestampS, vector.TimestampMS, vector.TimestampNS, vector.TimestampTZ:
 		if at, ok := bytes.CutSuffix(s, []byte(" BC")); ok {
-			return c.putText(row, append(bytes.Clone(at), " (BC)"...), false)
+			date, clock, _ := bytes.Cut(at, []byte{' '})
+			return c.putText(row, bytes.TrimRight(slices.Concat(date, []byte(" (BC) "), clock), " "), false)
 		}
 	case vector.List, vector.Array:
 		if len(s) > 0 && (s[0] == '{' || s[0] == '[' && bytes.Contains(s, []byte("]={"))) {

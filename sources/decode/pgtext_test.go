@@ -33,6 +33,7 @@ func TestPostgresText(t *testing.T) {
 		{vector.Of(vector.Blob), `\x00ff`, `\x00\xFF`},
 		{vector.Of(vector.Date), "2024-02-29", "2024-02-29"},
 		{vector.Of(vector.Date), "0044-03-15 BC", "0044-03-15 (BC)"},
+		{vector.Of(vector.TimestampTZ), "0044-03-15 01:02:03+00 BC", "0044-03-15 (BC) 01:02:03+00"},
 		{vector.Of(vector.Timestamp), "2024-02-29 12:34:56.789", "2024-02-29 12:34:56.789"},
 		{vector.Of(vector.TimestampTZ), "2024-02-29 12:34:56.789+00", "2024-02-29 12:34:56.789+00"},
 		{vector.Of(vector.Timestamp), "infinity", "infinity"},

@@ -167,8 +167,8 @@ func (l *liveRows) note(rec *record) error {
 	return v.apply(&l.w.doc, rec, rec.table)
 }
 
-// row returns the row that a key has.
-func (l *liveRows) row(table int, old []byte, columns int) ([][]byte, error) {
+// row returns the row that a key has, by column. Columns that were added after it was written are missing.
+func (l *liveRows) row(table int, old []byte, columns int) (map[string][]byte, error) {
 	v, err := l.index(table)
 	if err != nil {
 		return nil, err
@@ -192,17 +192,12 @@ func (l *liveRows) row(table int, old []byte, columns int) ([][]byte, error) {
 	}
 	was := d.Tables[table].Columns
 	list, err := cells(nil, rec.new, len(was))
-	if err != nil || slices.EqualFunc(was, l.w.doc.Tables[table].Columns, func(a, b column) bool { return a.Name == b.Name }) {
-		return list, err
+	if err != nil {
+		return nil, err
 	}
-	// The row was written when the table had other columns.
-	out := make([][]byte, columns)
-	for i, c := range l.w.doc.Tables[table].Columns {
-		at := d.Tables[table].find(c.Name)
-		if at < 0 {
-			return nil, fmt.Errorf("column %s was added after the row", c.Name)
-		}
-		out[i] = list[at]
+	out := map[string][]byte{}
+	for i, c := range was {
+		out[c.Name] = list[i]
 	}
 	return out, nil
 }
@@ -320,17 +315,23 @@ func (l *liveRows) fill(table int, c *changed) error {
 		of = c.old
 	}
 	was, err := l.row(table, tupleRow(nil, of), len(r.Columns))
+	for i := range c.new {
+		if c.new[i].kind != 'u' || err != nil {
+			continue
+		}
+		text, there := was[r.Columns[i].Name]
+		switch {
+		case !there:
+			err = fmt.Errorf("the column was added after the row was written")
+		case text == nil:
+			c.new[i] = tupleCell{kind: 'n'}
+		default:
+			c.new[i] = tupleCell{kind: 't', text: bytes.Clone(text)}
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("an update of table %s leaves out %s, which is stored out of line and did not change, and it cannot be looked up: %w: %w\nHint: ALTER TABLE %s REPLICA IDENTITY FULL, so that updates have all values; then drop the pipeline and start it again",
 			r, strings.Join(left, ", "), err, microbatch.ErrRangeChanged, r.sql())
-	}
-	for i := range c.new {
-		if c.new[i].kind == 'u' {
-			c.new[i] = tupleCell{kind: 'n'}
-			if was[i] != nil {
-				c.new[i] = tupleCell{kind: 't', text: bytes.Clone(was[i])}
-			}
-		}
 	}
 	return nil
 }

@@ -66,7 +66,7 @@ func Open(ctx context.Context, opt Options) (_ *Capture, err error) {
 }
 
 func (g *Capture) openLog() (err error) {
-	if g.log, err = ingestlog.Open(g.opt.Dir, ingestlog.Options{FS: g.opt.FS, Truncate: g.opt.Retention > 0}); err != nil {
+	if g.log, err = ingestlog.Open(g.opt.Dir, ingestlog.Options{FS: g.opt.FS, Truncate: g.opt.Retention > 0, SegmentBytes: g.opt.segmentBytes}); err != nil {
 		return err
 	}
 	if torn := g.log.Torn(); torn != nil {

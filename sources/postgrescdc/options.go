@@ -64,6 +64,8 @@ type Options struct {
 	FS vfs.FS
 	// Logger is told about lost connections and retained WAL. Defaults to slog.Default.
 	Logger *slog.Logger
+
+	segmentBytes int64 // of the log; for tests
 }
 
 func (o Options) withDefaults() Options {

@@ -25,6 +25,9 @@ type Config struct {
 	// Weighted says that rows have a weight, and Keyed that they have a key, too. A record of a weighted
 	// source may be two rows, of one _seq unless it is keyed.
 	Weighted, Keyed bool
+	// Together is how many rows a Poll may have over its limit, because they belong together, as those of one
+	// transaction do. Defaults to none.
+	Together int64
 	// Rows and Bad are how many good and bad rows the data has; -1 if not known.
 	Rows, Bad int64
 	// Partitioned says that a Poll takes from several partitions at once: the order of rows is fixed within each,
@@ -164,7 +167,7 @@ func checkRows(t *testing.T, cfg Config, r *microbatch.Rows, lim microbatch.Limi
 	if n != r.Count {
 		t.Errorf("Count is %d, the chunks have %d rows", r.Count, n)
 	}
-	if lim.MaxRows > 0 && n > lim.MaxRows+int64(cfg.hidden()-1) {
+	if lim.MaxRows > 0 && n > lim.MaxRows+int64(cfg.hidden()-1)+cfg.Together {
 		t.Errorf("Poll gave %d rows, the limit was %d", n, lim.MaxRows)
 	}
 	if r.Done && r.More {
