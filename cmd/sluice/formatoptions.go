@@ -16,11 +16,13 @@ var messageFormatOptions = []ddl.OptionSpec{
 	{Name: "format", Kind: ddl.Enum, Enum: decode.MessageFormats, Default: "json", Doc: "how a message's value is written"},
 	{Name: "key_format", Kind: ddl.Enum, Enum: decode.KeyFormats, Doc: "how the key of a message without a value is written, which deletes the row of that key; defaults to format where that can be, and else to text"},
 	{Name: "encoding", Kind: ddl.Enum, Enum: []string{"json", "avro"}, Default: "json", Doc: "debezium: how events are written"},
-	{Name: "schema_registry", Kind: ddl.List, Doc: "avro: where the schemas are that messages name by an id, such as 'http://localhost:8081'"},
+	{Name: "schema_registry", Kind: ddl.List, Doc: "avro, protobuf: where the schemas are that messages name by an id, such as 'http://localhost:8081'"},
 	{Name: "schema_registry_user", Kind: ddl.String, Doc: "for basic authentication"},
 	{Name: "schema_registry_password", Kind: ddl.String, Doc: "its password, as in '${SCHEMA_REGISTRY_PASSWORD}'"},
 	{Name: "schema_registry_password_file", Kind: ddl.String, Doc: "a file with its password; relative to the SQL file"},
 	{Name: "avro_schema", Kind: ddl.String, Doc: "the schema of all messages; with a registry, whose defaults and aliases stand in for what a message does not have"},
+	{Name: "protobuf_schema", Kind: ddl.String, Doc: "the text of a .proto file, for messages without a registry"},
+	{Name: "protobuf_message", Kind: ddl.String, Doc: "the type of all messages, with its package; defaults to the only one of protobuf_schema, or to what a message says"},
 	{Name: "timestamp_unit", Kind: ddl.Enum, Enum: []string{"ms", "us", "ns"}, Default: "us", Doc: "debezium without a schema: what numbers in TIMESTAMP columns count"},
 	{Name: "time_unit", Kind: ddl.Enum, Enum: []string{"ms", "us", "ns"}, Default: "us", Doc: "debezium without a schema: what numbers in TIME columns count"},
 	{Name: "decimal_handling_mode", Kind: ddl.Enum, Enum: []string{"precise", "string", "double"}, Default: "precise", Doc: "debezium without a schema: how decimals are written"},
@@ -33,8 +35,7 @@ var messageFormatOptions = []ddl.OptionSpec{
 
 // optionsOfFormat are refused for formats other than those that each is for.
 var optionsOfFormat = map[string][]string{
-	"encoding": {"debezium"}, "avro_schema": {"avro", "debezium"}, "schema_registry": {"avro", "debezium"}, "schema_registry_user": {"avro", "debezium"},
-	"schema_registry_password": {"avro", "debezium"}, "schema_registry_password_file": {"avro", "debezium"},
+	"encoding": {"debezium"}, "avro_schema": {"avro", "debezium"}, "protobuf_schema": {"protobuf"}, "protobuf_message": {"protobuf"},
 	"timestamp_unit": {"debezium"}, "time_unit": {"debezium"}, "decimal_handling_mode": {"debezium"},
 	"delimiter": {"csv"}, "quote": {"csv"}, "escape": {"csv"}, "null": {"csv"},
 }
@@ -44,6 +45,7 @@ func (l *loaded) messageOptions(src planner.Source, v ddl.Values) (decode.Messag
 	o := decode.MessageOptions{
 		Format: v.String("format"), Encoding: v.String("encoding"), KeyFormat: v.String("key_format"), Fields: src.ReadColumns(), Metadata: src.ReadMetadata(),
 		MaxBytes: int(v.Bytes("max_row_bytes")), AvroSchema: v.String("avro_schema"), Registry: l.registryOptions(v),
+		ProtobufSchema: v.String("protobuf_schema"), ProtobufMessage: v.String("protobuf_message"),
 		Debezium: decode.DebeziumOptions{TimestampUnit: decode.Units[v.String("timestamp_unit")], TimeUnit: decode.Units[v.String("time_unit")],
 			TextDecimals: v.String("decimal_handling_mode") != "precise"},
 	}

@@ -73,6 +73,10 @@ func (d *jsonMessages) put(_ *Message, value []byte, b *Builder, cols []*column)
 	if value == nil {
 		return 0, "the message has no value, and so no " + WeightField
 	}
+	if len(value) > headerBytes && value[0] == 0 {
+		// The id of a JSON Schema in a registry: it says nothing that the columns do not. No JSON begins with a zero byte.
+		value = value[headerBytes:]
+	}
 	buf, p := b.holdJSON(value)
 	d.b, d.cols, d.buf, d.unit = b, cols[:len(d.at)], buf, "message"
 	if d.row(p) < 0 {

@@ -13,12 +13,12 @@ import (
 
 // MessageOptions say what the messages of a stream mean.
 type MessageOptions struct {
-	// Format is "json", "avro", "csv", "text", "bytes", "changelog" or "debezium". Required.
+	// Format is "json", "avro", "protobuf", "csv", "text", "bytes", "changelog" or "debezium". Required.
 	Format string
 	// Encoding is how change events are written: "json" or "avro". Defaults to "json".
 	Encoding string
 	// KeyFormat is how the key of a message without a value is written: "json", an object with the columns of the
-	// primary key, "avro", of a schema in the registry, or "text" or "bytes", the value of the only one. Defaults to
+	// primary key, "avro" or "protobuf", of a schema in the registry, or "text" or "bytes", the value of the only one. Defaults to
 	// Format where that is one of them, and else to "text". It is not used where METADATA columns are the whole primary key.
 	KeyFormat string
 	// Fields are the source's columns as its rows have them. Required.
@@ -39,15 +39,20 @@ type MessageOptions struct {
 	// AvroSchema is the schema of all messages; with a registry, which says what each message was written with, its
 	// defaults and aliases stand in for what a message does not have. Required for avro without a registry.
 	AvroSchema string
+	// ProtobufSchema is the text of a .proto file. Required for protobuf without a registry, and not used with one.
+	ProtobufSchema string
+	// ProtobufMessage is the full name of the messages' type. Defaults to the only one of ProtobufSchema; with a registry,
+	// to whatever a message says that it is.
+	ProtobufMessage string
 	// Registry is where the schemas are that messages name by an id. Defaults to none: there are no ids.
 	Registry schemaregistry.Options
 }
 
 // MessageFormats are the values of MessageOptions.Format.
-var MessageFormats = []string{"json", "avro", "csv", "text", "bytes", "changelog", "debezium"}
+var MessageFormats = []string{"json", "avro", "protobuf", "csv", "text", "bytes", "changelog", "debezium"}
 
 // KeyFormats are the values of MessageOptions.KeyFormat.
-var KeyFormats = []string{"json", "avro", "text", "bytes"}
+var KeyFormats = []string{"json", "avro", "protobuf", "text", "bytes"}
 
 func (o MessageOptions) withDefaults() MessageOptions {
 	if o.KeyFormat == "" {
@@ -121,8 +126,14 @@ func (o MessageOptions) checkSchemas() (errs []error) {
 	if o.isAvro() && o.AvroSchema == "" && o.Registry.URL == "" {
 		errs = append(errs, errors.New("format avro needs the messages' schema\nHint: add schema_registry = 'http://HOST:8081', or avro_schema = '…' for messages that have no id of one"))
 	}
-	if len(o.Key) > 0 && o.KeyFormat == "avro" && o.Format != "debezium" && o.Registry.URL == "" && slices.ContainsFunc(o.Key, func(k int) bool { return o.metadataOf(k) == "" }) {
-		errs = append(errs, errors.New("key_format = 'avro' needs a schema registry, where the schemas of keys are\nHint: add schema_registry = 'http://HOST:8081', or say key_format = 'text'"))
+	if o.Format == "protobuf" && o.Registry.URL == "" && o.ProtobufSchema == "" {
+		errs = append(errs, errors.New("format protobuf needs the messages' schema\nHint: add schema_registry = 'http://HOST:8081', or protobuf_schema = '…' for messages that have no id of one"))
+	}
+	if o.ProtobufSchema != "" && o.Registry.URL != "" {
+		errs = append(errs, errors.New("protobuf_schema = '…' is not used: the registry has the messages' schemas\nHint: remove one of protobuf_schema and schema_registry"))
+	}
+	if len(o.Key) > 0 && (o.KeyFormat == "avro" || o.KeyFormat == "protobuf") && o.Format != "debezium" && o.Registry.URL == "" && slices.ContainsFunc(o.Key, func(k int) bool { return o.metadataOf(k) == "" }) {
+		errs = append(errs, fmt.Errorf("key_format = '%s' needs a schema registry, where the schemas of keys are\nHint: add schema_registry = 'http://HOST:8081', or say key_format = 'text'", o.KeyFormat))
 	}
 	return errs
 }
@@ -207,7 +218,8 @@ func NewMessages(o MessageOptions) (MessageDecoder, error) {
 // keyOptions are those of the messages' keys as messages of their own.
 func (o MessageOptions) keyOptions() MessageOptions {
 	keyed := o
-	keyed.Format, keyed.AvroSchema, keyed.Fields, keyed.Metadata, keyed.Key = o.KeyFormat, "", nil, nil, nil
+	keyed.Format, keyed.AvroSchema, keyed.ProtobufMessage = o.KeyFormat, "", ""
+	keyed.Fields, keyed.Metadata, keyed.Key = nil, nil, nil
 	for _, k := range o.Key {
 		if o.metadataOf(k) == "" {
 			keyed.Fields = append(keyed.Fields, o.Fields[k])
@@ -223,6 +235,8 @@ func newMessageFormat(o MessageOptions) (messageFormat, error) {
 		return &jsonMessages{JSON: NewJSON(data)}, nil
 	case "avro":
 		return newAvroMessages(o)
+	case "protobuf":
+		return newProtoMessages(o)
 	case "changelog":
 		return &jsonMessages{JSON: NewChangelog(data)}, nil
 	case "debezium":

@@ -90,6 +90,8 @@ func TestMessages(t *testing.T) {
 			[]string{"@2 malformed JSON: the message ends where a value is expected", "@3 malformed JSON: the message ends where a value is expected",
 				"@4 unexpected content after the object: one object a message is expected", "@5 malformed JSON: the message ends inside a string",
 				"@6 malformed JSON: the message ends where ',' or '}' is expected"}},
+		{"json behind a schema id", MessageOptions{Format: "json", Fields: abFields}, values("\x00\x00\x00\x00\x07{\"a\":1}", "\x00\x00\x00\x00\x07"),
+			[]string{"1 | NULL | NULL @0"}, []string{"@1 malformed JSON: expected a value, found '\x00\x00\x00\x00\a'"}},
 		{"json without values", MessageOptions{Format: "json", Fields: abFields}, keyed("k", "-", "-", "-"), nil,
 			[]string{"@0 the message has no value: such messages delete the row of their key, which takes a source with PRIMARY KEY (…) NOT ENFORCED",
 				"@1 the message has no value: such messages delete the row of their key, which takes a source with PRIMARY KEY (…) NOT ENFORCED"}},

@@ -91,6 +91,11 @@ func (c *column) putInstant(row int, unit codeKind, n int64) timeFault {
 			return timeRange
 		}
 	}
+	return c.putInstantOf(row, t)
+}
+
+// putInstantOf stores a point in time.
+func (c *column) putInstantOf(row int, t stamp) timeFault {
 	if !t.infinite && (t.micros < minMicros || t.micros >= infinity) {
 		return timeRange
 	}
