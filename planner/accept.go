@@ -91,15 +91,28 @@ func (p *Pipeline) windowed(view string) bool {
 	return false
 }
 
-// changelogs are the views that a sink wants as Z-sets, every change with its weight: mode = 'changelog'.
+// zset says whether a sink wants a view as a Z-set: every change with its weight, whatever the key.
+type zset uint8
+
+const (
+	noZSet zset = iota
+	plainZSet
+	keyedZSet // and what the key is
+)
+
+// changelogs are the views that a sink wants as Z-sets: mode = 'changelog', or 'debezium' for change events.
 //
 // Why the planner looks at an option: what a keyed view's update took away is known only inside the program.
-func changelogs(f *ddl.File) map[string]bool {
-	out := map[string]bool{}
+func changelogs(f *ddl.File) map[string]zset {
+	out := map[string]zset{}
 	for _, st := range f.Statements {
 		if s, ok := st.(*ddl.Sink); ok {
-			if mode, given := s.With.Get("mode"); given && strings.EqualFold(mode, "changelog") {
-				out[s.From.Key()] = true
+			mode, _ := s.With.Get("mode")
+			switch {
+			case strings.EqualFold(mode, "debezium"):
+				out[s.From.Key()] = keyedZSet
+			case strings.EqualFold(mode, "changelog"):
+				out[s.From.Key()] = max(plainZSet, out[s.From.Key()])
 			}
 		}
 	}

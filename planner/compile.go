@@ -19,7 +19,7 @@ type compiler struct {
 	counter *int   // numbers the names of the whole program
 	notes   map[node]*note
 	sources map[string]*SourceInput
-	zset    bool // a sink wants every change with its weight, whatever the key
+	zset    zset
 	shared  *sharing
 	owner   string        // the view's name, for explain
 	ttl     time.Duration // SET state_ttl; 0: never
@@ -255,8 +255,11 @@ func (c *compiler) emit(name string, cols []vector.Field, r *relation) error {
 	var sql string
 	n := len(r.types)
 	switch {
-	case c.zset && (r.pairs || !r.append):
+	case c.zset != noZSet && (r.pairs || !r.append):
 		out.Mode = Multiset
+		if c.zset == keyedZSet && r.keyed {
+			out.Key, out.Keyed = r.key, true
+		}
 		sql = consolidate(r.rows(), n)
 	case r.pairs && r.keyed:
 		out.Mode, out.Key = Upsert, r.key

@@ -180,4 +180,7 @@ type Output struct {
 	// Key holds the indexes of the key columns, for Upsert; empty means a single row (an ungrouped
 	// aggregate).
 	Key []int
+	// Keyed says of a Multiset that Key is its key all the same: what a batch deletes and inserts of one key is an
+	// update. Only sinks with change events ask for it.
+	Keyed bool `json:",omitempty"`
 }
