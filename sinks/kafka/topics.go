@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/sluice-sql/sluice/internal/kafkaclient"
 )
@@ -106,20 +107,34 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// describe asks for a topic's partitions.
+// describe asks for a topic's partitions. Why not kadm's Metadata: it answers from memory for seconds.
 func (s *Sink) describe(ctx context.Context, name string) (t topic, err error) {
-	m, err := s.adm.Metadata(ctx, name)
+	fail := func(err error) (topic, error) {
+		return topic{}, s.o.Client.Explain(fmt.Errorf("look at topic %s: %w", name, err))
+	}
+	req := kmsg.NewPtrMetadataRequest()
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = &name
+	req.Topics = append(req.Topics, rt)
+	m, err := req.RequestWith(ctx, s.cl)
 	if err != nil {
-		return t, s.o.Client.Explain(fmt.Errorf("look at topic %s: %w", name, err))
+		return fail(err)
 	}
-	d := m.Topics[name]
-	if d.Err != nil {
-		return t, s.o.Client.Explain(fmt.Errorf("look at topic %s: %w", name, d.Err))
+	if len(m.Topics) != 1 {
+		return fail(kerr.UnknownTopicOrPartition)
 	}
-	t = topic{name: name, id: d.ID, leaders: make([]int32, len(d.Partitions))}
-	for _, p := range d.Partitions.Sorted() {
-		if p.Err != nil && !errors.Is(p.Err, kerr.ReplicaNotAvailable) {
-			return t, s.o.Client.Explain(fmt.Errorf("look at partition %d of topic %s: %w", p.Partition, name, p.Err))
+	d := &m.Topics[0]
+	if err := kerr.ErrorForCode(d.ErrorCode); err != nil {
+		return fail(err)
+	}
+	t = topic{name: name, id: kadm.TopicID(d.TopicID), leaders: make([]int32, len(d.Partitions))}
+	for _, p := range d.Partitions {
+		err := kerr.ErrorForCode(p.ErrorCode)
+		if int(p.Partition) >= len(t.leaders) {
+			err = kerr.UnknownTopicOrPartition // it is being created
+		}
+		if err != nil && !errors.Is(err, kerr.ReplicaNotAvailable) {
+			return fail(fmt.Errorf("partition %d: %w", p.Partition, err))
 		}
 		t.leaders[p.Partition] = p.Leader
 	}
