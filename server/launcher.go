@@ -36,6 +36,8 @@ type Description struct {
 	Tables []string `json:"tables,omitempty"`
 	// Files are patterns that match what the pipeline writes as files.
 	Files []string `json:"files,omitempty"`
+	// Topics are those that the pipeline writes to.
+	Topics []string `json:"topics,omitempty"`
 	// Psql is the shell command that opens psql on their database. Empty when it would show a password.
 	Psql string `json:"psql,omitempty"`
 	// Warnings tell what is allowed and yet likely to surprise.

@@ -125,6 +125,9 @@ func (o *checkOptions) check(ctx context.Context) (*checkReport, error) {
 	for _, b := range l.fileSinks() {
 		r.add("files", b.files.Dir, "fit, or will be made")
 	}
+	if err := l.checkKafkaSinks(ctx, func(topic, how string) { r.add("topic", topic, "%s", how) }); err != nil {
+		return nil, err
+	}
 	if l.needsPostgres() {
 		if err := o.checkDatabase(ctx, l, state, r); err != nil {
 			return nil, err

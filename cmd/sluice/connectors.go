@@ -6,6 +6,7 @@ import (
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	filesink "github.com/sluice-sql/sluice/sinks/file"
+	kafkasink "github.com/sluice-sql/sluice/sinks/kafka"
 )
 
 // What each connector can be told in WITH (…). The connectors' own Options say what a value means in
@@ -103,7 +104,7 @@ var blackholeOptions = []ddl.OptionSpec{optConnector}
 var (
 	sourceConnectors = []string{"file", "kafka", "nexmark", "postgres_cdc"}
 	tableConnectors  = []string{"file", "postgres_lookup"}
-	sinkConnectors   = []string{"postgres", "file", "stdout", "blackhole"}
+	sinkConnectors   = []string{"postgres", "file", "kafka", "stdout", "blackhole"}
 )
 
 // metadataKeys are the METADATA keys that a connector's sources have beside 'batch_time', which is the engine's.
@@ -115,8 +116,13 @@ var metadataKeys = map[string][]planner.MetadataKey{
 
 // accepts says which changes a connector takes, and what a user can do about the others.
 func accepts(connector string, v ddl.Values) (modes []planner.ChangeMode, hints []string) {
-	if connector == "file" && v.String("mode") == filesink.ModeAppend {
+	switch {
+	case connector == "file" && v.String("mode") == filesink.ModeAppend:
 		return []planner.ChangeMode{planner.Append}, []string{"say mode = 'changelog', which writes every change with its _weight"}
+	case connector == "kafka" && v.String("mode") == kafkasink.ModeAppend:
+		return []planner.ChangeMode{planner.Append}, []string{"say mode = 'upsert', which writes the newest row of each key, or mode = 'debezium', which writes change events"}
+	case connector == "kafka" && v.String("mode") == kafkasink.ModeUpsert:
+		return []planner.ChangeMode{planner.Upsert, planner.Append}, []string{"say mode = 'debezium', which needs no key"}
 	}
 	return []planner.ChangeMode{planner.Append, planner.Upsert, planner.Multiset}, nil
 }

@@ -159,5 +159,8 @@ func (o *daemonOptions) howToRead(s server.Status) {
 	for _, glob := range s.Files {
 		fmt.Fprintf(w, "  files:  %s\n", glob)
 	}
+	if len(s.Topics) > 0 {
+		fmt.Fprintf(w, "  topics: %s\n", strings.Join(s.Topics, ", "))
+	}
 	fmt.Fprintf(w, "  follow: sluice status %s%s\n", s.Name, o.where())
 }

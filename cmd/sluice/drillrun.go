@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/server"
 	filesink "github.com/sluice-sql/sluice/sinks/file"
+	kafkasink "github.com/sluice-sql/sluice/sinks/kafka"
 	"github.com/sluice-sql/sluice/sinks/postgres"
 )
 
@@ -64,7 +65,7 @@ func (o *drillOptions) copyOf(ctx context.Context, arg string) (s spec, err erro
 		return s, err
 	}
 	if !l.durable() {
-		return s, fmt.Errorf("no view of pipeline %s goes to PostgreSQL or to files, so there is nothing that a crash could break\nhint: sinks with connector = 'stdout' keep no state", s.Name)
+		return s, fmt.Errorf("no view of pipeline %s goes to PostgreSQL, to files or to Kafka, so there is nothing that a crash could break\nhint: sinks with connector = 'stdout' keep no state", s.Name)
 	}
 	return s, nil
 }
@@ -132,12 +133,15 @@ func (d *drill) fresh(ctx context.Context) error {
 		Scratch: s, Postgres: withoutPassword(d.url), CreatedAt: time.Now().UTC(), Version: version()})
 }
 
-// drop removes what the copy has in PostgreSQL; its files go with the directory.
+// drop removes what the copy has in PostgreSQL and Kafka; its files go with the directory.
 func (d *drill) drop(ctx context.Context) error {
 	if d.name == "" {
 		return nil
 	}
 	_, err := d.o.dropCaptures(ctx, server.Spec{File: d.spec.File, SQL: string(d.spec.Text), Dir: d.spec.BaseDir}, d.dir, d.url)
+	if err == nil {
+		_, err = d.o.dropTopics(ctx, server.Spec{Name: d.name, File: d.spec.File, Dir: d.spec.BaseDir, SQL: string(d.spec.Text)}, server.DropTables)
+	}
 	if err != nil || d.db == nil {
 		return err
 	}
@@ -381,7 +385,7 @@ func (d *drill) prove(ctx context.Context) (batch int64, problem string, err err
 	v := &verifyOptions{app: quiet, postgres: d.url}
 	r, err := v.verify(ctx, string(d.dir))
 	switch {
-	case errors.Is(err, postgres.ErrUnknownPipeline), errors.Is(err, filesink.ErrUnknownPipeline):
+	case errors.Is(err, postgres.ErrUnknownPipeline), errors.Is(err, filesink.ErrUnknownPipeline), errors.Is(err, kafkasink.ErrUnknownPipeline):
 		return 0, "", nil // killed before it had opened its sinks
 	case err != nil:
 		return 0, "", err

@@ -36,7 +36,7 @@ On a terminal the command asks first, unless --yes is given.`,
 		},
 		ValidArgsFunction: a.pipelineNames(&o.state),
 	}
-	cmd.Flags().BoolVar(&o.keepTables, "keep-tables", false, "leave the tables in the database, and the files")
+	cmd.Flags().BoolVar(&o.keepTables, "keep-tables", false, "leave the tables in the database, the files and the topics")
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	o.flags(cmd)
 	return cmd
@@ -63,11 +63,11 @@ func (o *dropOptions) run(ctx context.Context, c *server.Client, name string) er
 	if o.json {
 		return o.writeJSON(d)
 	}
-	what := "its tables and files are kept"
+	what := "its tables, files and topics are kept"
 	if len(d.Tables) > 0 {
 		what = "with " + strings.Join(d.Tables, ", ")
 	} else if !o.keepTables {
-		what = "it had created no tables or files"
+		what = "it had created no tables, files or topics"
 	}
 	fmt.Fprintf(o.streams.Out, "%s is dropped, %s\n", name, what)
 	return nil

@@ -138,7 +138,7 @@ func (l *loaded) openOnce(ctx context.Context, p place) (_ *engine, err error) {
 	return e, p.dir.save(l.Text, l.record(p))
 }
 
-// openSinks constructs one sink a database and one a directory.
+// openSinks constructs one sink a database, one a directory and one a topic.
 func (l *loaded) openSinks(e *engine, p place) (pg *postgres.Sink, err error) {
 	if targets := l.targets(toPostgres); len(targets) > 0 {
 		if pg, err = postgres.New(postgres.Options{URL: p.db.url, Owner: engineOwner(), Directory: p.dir.leaseDirectory(), Notice: p.notice(l.Name)}); err != nil {
@@ -148,6 +148,11 @@ func (l *loaded) openSinks(e *engine, p place) (pg *postgres.Sink, err error) {
 	}
 	files, err := l.openFileSinks(p.dir.tempDir())
 	e.sinks = append(e.sinks, files...)
+	if err != nil {
+		return nil, err
+	}
+	topics, err := l.openKafkaSinks()
+	e.sinks = append(e.sinks, topics...)
 	if err != nil {
 		return nil, err
 	}

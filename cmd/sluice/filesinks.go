@@ -10,6 +10,7 @@ import (
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/server"
 	filesink "github.com/sluice-sql/sluice/sinks/file"
+	kafkasink "github.com/sluice-sql/sluice/sinks/kafka"
 )
 
 // fileSinkOptions checks the options of a file sink against its view.
@@ -62,7 +63,10 @@ func (l *loaded) checkDuplicates() error {
 			case j < i && b.kind == toFiles && other.kind == toFiles && b.files.Dir == other.files.Dir:
 				problems = append(problems, b.Decl.With.Errorf("path", "sink %q writes to the same directory as sink %q", b.Name, other.Name).
 					WithHint("give each a directory of its own"))
-			case j < i && b.kind != toFiles && other.View == b.View && other.kind == b.kind:
+			case j < i && b.kind == toKafka && other.kind == toKafka && sameTopic(b.kafka, other.kafka):
+				problems = append(problems, b.Decl.With.Errorf("topic", "sink %q writes to the same topic as sink %q", b.Name, other.Name).
+					WithHint("give each a topic of its own"))
+			case j < i && b.kind != toFiles && b.kind != toKafka && other.View == b.View && other.kind == b.kind:
 				problems = append(problems, l.file.Errorf(b.Decl.Name.Span, "view %q goes to the same place as sink %q", b.View, other.Name).
 					WithHint("make a second view: CREATE MATERIALIZED VIEW %s_2 AS FROM %s", b.View, b.View))
 			case j != i && other.View == b.View && b.changelog() && !other.changelog() && b.output.Mode != planner.Append:
@@ -75,7 +79,7 @@ func (l *loaded) checkDuplicates() error {
 }
 
 func (b *sinkBinding) changelog() bool {
-	return b.kind == toFiles && b.files.Layout.Mode == filesink.ModeChangelog
+	return b.kind == toFiles && b.files.Layout.Mode == filesink.ModeChangelog || b.kind == toKafka && b.kafka.Layout.Mode == kafkasink.ModeDebezium
 }
 
 // fileSinks lists the sinks that write files.
@@ -90,7 +94,9 @@ func (l *loaded) fileSinks() []sinkBinding {
 }
 
 // durable says that the pipeline leaves something that the next start must go on with.
-func (l *loaded) durable() bool { return l.needsPostgres() || len(l.fileSinks()) > 0 }
+func (l *loaded) durable() bool {
+	return l.needsPostgres() || len(l.fileSinks()) > 0 || len(l.kafkaSinks()) > 0
+}
 
 // openFileSinks constructs a sink a directory. Without PostgreSQL the first one keeps the dead letters.
 func (l *loaded) openFileSinks(tempDir string) ([]microbatch.BoundSink, error) {

@@ -109,6 +109,13 @@ func (b *sinkBinding) identity() change.Sink {
 			panic("sluice: strings cannot be encoded: " + err.Error())
 		}
 		return change.Sink{Kind: "file", Where: b.files.Dir, Layout: change.Hash(string(doc)), Kept: true}
+	case toKafka:
+		layout := b.kafka.Layout
+		doc, err := json.Marshal([]any{layout.Mode, layout.Format, layout.KeyFormat, layout.Key})
+		if err != nil {
+			panic("sluice: strings cannot be encoded: " + err.Error())
+		}
+		return change.Sink{Kind: "kafka", Where: layout.Topic, Layout: change.Hash(string(doc)), Kept: true}
 	case toStdout:
 		return change.Sink{Kind: "stdout"}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	filesink "github.com/sluice-sql/sluice/sinks/file"
+	kafkasink "github.com/sluice-sql/sluice/sinks/kafka"
 	"github.com/sluice-sql/sluice/sources/file"
 	"github.com/sluice-sql/sluice/sources/nexmark"
 	"github.com/sluice-sql/sluice/sources/postgrescdc"
@@ -41,6 +42,7 @@ const (
 	toPostgres
 	toStdout
 	toFiles
+	toKafka
 	toBlackhole // needs no sink: what no sink takes is dropped
 )
 
@@ -50,7 +52,8 @@ type sinkBinding struct {
 	kind    sinkKind
 	output  planner.Output
 	options map[string]string
-	files   filesink.Options // for toFiles
+	files   filesink.Options  // for toFiles
+	kafka   kafkasink.Options // for toKafka
 }
 
 // bind goes from connector names to constructors. The error is ddl.Errors.
@@ -157,6 +160,11 @@ func (l *loaded) bindSink(sink planner.Sink) (b sinkBinding, err error) {
 		if b.files, err = l.fileSinkOptions(b, v); err != nil {
 			return b, err
 		}
+	case "kafka":
+		b.kind = toKafka
+		if b.kafka, err = l.kafkaSinkOptionsOf(b, v); err != nil {
+			return b, err
+		}
 	case "blackhole":
 		b.kind = toBlackhole
 	}
@@ -222,7 +230,7 @@ func checkTable(table *ddl.Source) (ddl.Values, error) {
 }
 
 func checkSink(sink *ddl.Sink) (ddl.Values, error) {
-	return checkConnector(sink.With, "sink "+sink.Name.Name, sinkConnectors, map[string][]ddl.OptionSpec{"postgres": postgresOptions, "file": fileSinkOptions, "stdout": stdoutOptions, "blackhole": blackholeOptions})
+	return checkConnector(sink.With, "sink "+sink.Name.Name, sinkConnectors, map[string][]ddl.OptionSpec{"postgres": postgresOptions, "file": fileSinkOptions, "kafka": kafkaSinkOptions, "stdout": stdoutOptions, "blackhole": blackholeOptions})
 }
 
 func checkConnector(with ddl.Options, what string, known []string, specs map[string][]ddl.OptionSpec) (ddl.Values, error) {

@@ -136,6 +136,9 @@ func (n *launcher) Check(ctx context.Context, s server.Spec) (server.Description
 	if err := l.checkFileSinks(); err != nil {
 		return server.Description{}, err
 	}
+	if err := l.checkKafkaSinks(ctx, func(string, string) {}); err != nil {
+		return server.Description{}, err
+	}
 	if err := l.checkCopies(ctx, r, place{dir: n.state.pipeline(l.Name), log: n.log}); err != nil {
 		return server.Description{}, err
 	}
@@ -143,7 +146,7 @@ func (n *launcher) Check(ctx context.Context, s server.Spec) (server.Description
 }
 
 func (l *loaded) describe(db *database) server.Description {
-	d := server.Description{Plan: l.plan.Program.Fingerprint, Tables: l.tables(), Files: l.globs()}
+	d := server.Description{Plan: l.plan.Program.Fingerprint, Tables: l.tables(), Files: l.globs(), Topics: l.topics()}
 	if db != nil {
 		d.Psql = db.psqlNow()
 	}
@@ -242,6 +245,11 @@ func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables
 	}
 	files, err := n.app.dropFiles(s, tables)
 	dropped = append(dropped, files...)
+	if err != nil {
+		return dropped, err
+	}
+	topics, err := n.app.dropTopics(ctx, s, tables)
+	dropped = append(dropped, topics...)
 	if err != nil {
 		return dropped, err
 	}

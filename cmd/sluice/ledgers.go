@@ -7,6 +7,7 @@ import (
 	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/microbatch"
 	filesink "github.com/sluice-sql/sluice/sinks/file"
+	kafkasink "github.com/sluice-sql/sluice/sinks/kafka"
 	"github.com/sluice-sql/sluice/sinks/postgres"
 )
 
@@ -40,6 +41,20 @@ func (o *repairOptions) ledgers(ctx context.Context, dir string) (out []checkpoi
 			return nil, err
 		}
 		out = append(out, sinkFacts("directory "+b.files.Dir, ledger))
+	}
+	for _, b := range l.kafkaSinks() {
+		sink, err := kafkasink.New(b.kafka)
+		if err != nil {
+			return nil, err
+		}
+		ledger, err := sink.ReadLedger(ctx, l.Name)
+		if errors.Is(err, kafkasink.ErrUnknownPipeline) {
+			err = nil
+		}
+		if err = errors.Join(err, sink.Close()); err != nil {
+			return nil, err
+		}
+		out = append(out, sinkFacts("topic "+b.kafka.Layout.Topic, ledger))
 	}
 	return out, nil
 }

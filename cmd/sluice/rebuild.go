@@ -102,8 +102,8 @@ func (r *rebuilder) needed() (bool, error) {
 	}
 	for _, o := range append(outputs, r.l.version().Outputs...) {
 		if slices.ContainsFunc(o.Sinks, func(s change.Sink) bool { return s.Kept && s.Kind != "postgres" }) {
-			return false, fmt.Errorf("pipeline %s cannot be rebuilt: view %s goes to files, and files that readers have seen do not change\n"+
-				"hint: give the changed pipeline a name and directories of its own", r.l.Name, o.Name)
+			return false, fmt.Errorf("pipeline %s cannot be rebuilt: view %s goes to files or to Kafka, and what readers have seen there does not change\n"+
+				"hint: give the changed pipeline a name and directories or topics of its own", r.l.Name, o.Name)
 		}
 	}
 	if !r.l.needsPostgres() {

@@ -89,6 +89,9 @@ func (r *restoration) check() error {
 	if sinks := r.fileSinks(); len(sinks) > 0 {
 		return fmt.Errorf("the pipeline writes files to %s, and a savepoint has none to put back there\nhint: run it from the beginning, under another name and into another directory", sinks[0].files.Dir)
 	}
+	if topics := r.topics(); len(topics) > 0 {
+		return fmt.Errorf("the pipeline writes to topic %s, and a savepoint has no records to put back there\nhint: run it from the beginning, under another name and into another topic", topics[0])
+	}
 	return nil
 }
 

@@ -266,5 +266,7 @@ type runSummary struct {
 	Tables    []string `json:"tables"`
 	// Files are patterns that match what the file sinks wrote.
 	Files []string `json:"files,omitempty"`
-	Psql  string   `json:"psql,omitempty"`
+	// Topics are those of the Kafka sinks.
+	Topics []string `json:"topics,omitempty"`
+	Psql   string   `json:"psql,omitempty"`
 }

@@ -93,7 +93,7 @@ func (v *runView) update(p microbatch.Progress) {
 
 // summary says what was done and how to look at it.
 func (o *runOptions) summary(l *loaded, p place, at microbatch.Progress, end error) error {
-	s := runSummary{Progress: at, End: "end of input", ElapsedMS: time.Since(at.StartedAt).Milliseconds(), Tables: l.tables(), Files: l.globs(), Psql: o.psqlLater(l, p)}
+	s := runSummary{Progress: at, End: "end of input", ElapsedMS: time.Since(at.StartedAt).Milliseconds(), Tables: l.tables(), Files: l.globs(), Topics: l.topics(), Psql: o.psqlLater(l, p)}
 	if end != nil {
 		s.End = "interrupted"
 	}
@@ -115,11 +115,7 @@ func (o *runOptions) summary(l *loaded, p place, at microbatch.Progress, end err
 	fmt.Fprintf(w, "%s: %s, %s rows in %s (%s rows/s), committed up to batch %s\n", l.Name, s.End, term.Count(rows),
 		term.Duration(elapsed), term.Rate(float64(rows)/max(elapsed.Seconds(), 1e-3)), term.Count(at.Batch))
 	if at.RowsLate+at.RowsBad > 0 {
-		where := "sluice.dead_letter"
-		if !l.needsPostgres() {
-			where = filepath.Join(l.fileSinks()[0].files.Dir, "batch-*", ".dead_letter")
-		}
-		fmt.Fprintf(w, "  not counted: %s late and %s unreadable rows, which are in %s\n", term.Count(at.RowsLate), term.Count(at.RowsBad), where)
+		fmt.Fprintf(w, "  not counted: %s late and %s unreadable rows, which are in %s\n", term.Count(at.RowsLate), term.Count(at.RowsBad), l.whereLetters())
 	}
 	if at.RowsFuture > 0 {
 		fmt.Fprintf(w, "  in the far future: %s rows, which did not move the watermark (option max_future)\n", term.Count(at.RowsFuture))
@@ -135,6 +131,9 @@ func (o *runOptions) summary(l *loaded, p place, at microbatch.Progress, end err
 	}
 	for _, glob := range s.Files {
 		fmt.Fprintf(w, "  files:  %s\n", o.relative(glob))
+	}
+	if len(s.Topics) > 0 {
+		fmt.Fprintf(w, "  topics: %s\n", strings.Join(s.Topics, ", "))
 	}
 	fmt.Fprintf(w, "  prove:  %s\n", "sluice verify "+o.again(l))
 	return nil

@@ -93,6 +93,9 @@ func (o *savepointOptions) create(ctx context.Context, arg, name string) (_ *sav
 	if sinks := l.fileSinks(); len(sinks) > 0 {
 		return nil, fmt.Errorf("pipeline %s writes files to %s, and a savepoint could not put them back\nhint: stop the pipeline, and copy its directory %s and that one together", l.Name, sinks[0].files.Dir, dir)
 	}
+	if topics := l.topics(); len(topics) > 0 {
+		return nil, fmt.Errorf("pipeline %s writes to topic %s, and a savepoint could not put its records back\nhint: run the pipeline anew under another name and into another topic to go back", l.Name, topics[0])
+	}
 	w, err := savepoint.Begin(vfs.OS{}, dir.state().savepoints(), name)
 	if err != nil {
 		return nil, err

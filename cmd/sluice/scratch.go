@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"strings"
 
 	"github.com/sluice-sql/sluice/sources/nexmark"
 )
@@ -29,10 +30,22 @@ func (s *scratch) redirect(sinks []sinkBinding) {
 			delete(b.options, "adopt")
 		case toFiles:
 			b.files.Dir = filepath.Join(s.Dir, b.Name)
+		case toKafka:
+			b.kafka.Layout.Topic = s.Schema + "." + filepath.Base(s.Dir) + "." + plainTopic(b.Name)
 		case toStdout:
 			b.kind = toBlackhole
 		}
 	}
+}
+
+// plainTopic makes a name that a topic can have.
+func plainTopic(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, name)
 }
 
 // bound gives a copy's generator an end, and has it give its events at once.

@@ -26,7 +26,8 @@ type shownViews struct {
 
 // A shownPart is what one sink shows of the prefix that its ledger names.
 type shownPart struct {
-	where   string // a directory, or "" for PostgreSQL
+	where   string // a directory, or "" for PostgreSQL and Kafka
+	topic   string // or "" for what is not in Kafka
 	ledger  microbatch.Ledger
 	outputs []planner.Output
 	rows    [][]*vector.Chunk // by output, without weights
@@ -53,6 +54,11 @@ func (o *verifyOptions) readShown(ctx context.Context, l *loaded, dir pipelineDi
 	}
 	for _, b := range l.fileSinks() {
 		if err := s.readFiles(ctx, l, b, scratch); err != nil {
+			return nil, err
+		}
+	}
+	for _, b := range l.kafkaSinks() {
+		if err := s.readTopic(ctx, l, b); err != nil {
 			return nil, err
 		}
 	}
@@ -129,7 +135,7 @@ func (s *shownViews) addLate(letters []microbatch.DeadLetter) {
 // compare lets the sink normalize the answer where Postgres does not keep every value as DuckDB has it.
 func (t *shownPart) compare(ctx context.Context, one *oracle.OneShot, out planner.Output, rows []*vector.Chunk) (*oracle.Difference, error) {
 	for _, c := range out.Columns {
-		if t.where == "" && changesInPostgres(c.Type) {
+		if t.where+t.topic == "" && changesInPostgres(c.Type) {
 			return one.CompareNormalized(ctx, out.Name, rows, func(c *vector.Chunk) (*vector.Chunk, error) { return postgres.Normalize(out, c) })
 		}
 	}

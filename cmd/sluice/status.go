@@ -54,11 +54,14 @@ func (o *daemonOptions) printStatus(s server.Status) error {
 		o.field("restarts", fmt.Sprint(s.Restarts))
 	}
 	o.field("plan", s.Plan)
-	if len(s.Tables) > 0 || len(s.Files) == 0 {
+	if len(s.Tables) > 0 || len(s.Files)+len(s.Topics) == 0 {
 		o.field("tables", strings.Join(s.Tables, ", "))
 	}
 	for _, glob := range s.Files {
 		o.field("files", glob)
+	}
+	if len(s.Topics) > 0 {
+		o.field("topics", strings.Join(s.Topics, ", "))
 	}
 	if len(s.Tables) > 0 {
 		o.field("look", o.look(s))

@@ -32,7 +32,8 @@ func (a *app) verifyCommand() *cobra.Command {
 		GroupID: "prove",
 		Short:   "Prove that the tables equal plain DuckDB over exactly the ledger's prefix",
 		Long: `Check the one guarantee. In one snapshot of PostgreSQL, verify reads the pipeline's ledger row and its tables, and
-of every file sink its ledger and the directories of the batches up to there. Then it reads from the sources exactly
+of every file sink its ledger and the directories of the batches up to there, and of every Kafka sink its ledger and
+the topic's records up to there. Then it reads from the sources exactly
 the prefix that each ledger names, runs the file's own SELECTs over it in a plain DuckDB, in one shot, and compares
 every view as a multiset: floating-point numbers to a relative 1e-9, everything else exactly. The pipeline may run
 meanwhile.
@@ -77,12 +78,14 @@ func (r *verifyReport) notProvable() (n int) {
 type viewVerdict struct {
 	View string `json:"view"`
 	// Directory is where a file sink has it; absent for a table.
-	Directory string   `json:"directory,omitempty"`
-	Rows      int64    `json:"rows"`
-	Equal     bool     `json:"equal"`
-	Missing   int64    `json:"missing"`
-	Extra     int64    `json:"extra"`
-	Examples  []string `json:"examples,omitempty"`
+	Directory string `json:"directory,omitempty"`
+	// Topic is where a Kafka sink has it.
+	Topic    string   `json:"topic,omitempty"`
+	Rows     int64    `json:"rows"`
+	Equal    bool     `json:"equal"`
+	Missing  int64    `json:"missing"`
+	Extra    int64    `json:"extra"`
+	Examples []string `json:"examples,omitempty"`
 	// NotProvable says why the view was not compared: its rows are not those of its query.
 	NotProvable string `json:"not_provable,omitempty"`
 }
@@ -120,6 +123,8 @@ func (o *verifyOptions) print(r *verifyReport) error {
 		name := v.View
 		if v.Directory != "" {
 			name += " in " + filepath.Base(v.Directory) + "/"
+		} else if v.Topic != "" {
+			name += " in topic " + v.Topic
 		}
 		t.Row(name, fmt.Sprint(v.Rows), result)
 	}
@@ -155,7 +160,7 @@ func (o *verifyOptions) verify(ctx context.Context, arg string) (_ *verifyReport
 		return nil, err
 	}
 	if !l.durable() {
-		return nil, fmt.Errorf("no view of pipeline %s is in PostgreSQL or in files, so there is nothing to verify\nhint: `sluice replay %s` executes its batches again", l.Name, arg)
+		return nil, fmt.Errorf("no view of pipeline %s is in PostgreSQL, in files or in Kafka, so there is nothing to verify\nhint: `sluice replay %s` executes its batches again", l.Name, arg)
 	}
 	line := term.NewProgress(o.streams.Err)
 	defer line.Done()
@@ -189,7 +194,7 @@ func (o *verifyOptions) verify(ctx context.Context, arg string) (_ *verifyReport
 		one.SetWatermarks(part.ledger.Watermarks)
 		for i, out := range part.outputs {
 			if loses := l.loses(out.Name); loses != "" {
-				r.Views = append(r.Views, viewVerdict{View: out.Name, Directory: part.where, NotProvable: "state_ttl: " + loses})
+				r.Views = append(r.Views, viewVerdict{View: out.Name, Directory: part.where, Topic: part.topic, NotProvable: "state_ttl: " + loses})
 				continue
 			}
 			d, err := part.compare(ctx, one, out, part.rows[i])
@@ -197,7 +202,7 @@ func (o *verifyOptions) verify(ctx context.Context, arg string) (_ *verifyReport
 				return nil, err
 			}
 			r.OK = r.OK && d.Equal()
-			r.Views = append(r.Views, viewVerdict{View: d.View, Directory: part.where, Rows: d.Rows, Equal: d.Equal(), Missing: d.Missing, Extra: d.Extra,
+			r.Views = append(r.Views, viewVerdict{View: d.View, Directory: part.where, Topic: part.topic, Rows: d.Rows, Equal: d.Equal(), Missing: d.Missing, Extra: d.Extra,
 				Examples: d.Examples})
 		}
 	}

@@ -160,8 +160,8 @@ const (
 )
 
 // Drop removes what a pipeline has in the cluster: its ledger, and unless it is kept the topic, if the sink made it. It
-// says whether a topic was deleted. A running engine is fenced by it.
-func (s *Sink) Drop(ctx context.Context, pipeline string, keep Kept) (deleted bool, err error) {
+// returns the topic that was deleted, "" if none was. A running engine is fenced by it.
+func (s *Sink) Drop(ctx context.Context, pipeline string, keep Kept) (deleted string, err error) {
 	s.pipeline = pipeline
 	if deleted, err = s.drop(ctx, keep); err != nil {
 		return deleted, s.explain("drop", err)
@@ -170,24 +170,25 @@ func (s *Sink) Drop(ctx context.Context, pipeline string, keep Kept) (deleted bo
 }
 
 // drop takes the ledger away last: while it is there, a drop that was interrupted can be repeated.
-func (s *Sink) drop(ctx context.Context, keep Kept) (deleted bool, err error) {
+func (s *Sink) drop(ctx context.Context, keep Kept) (deleted string, err error) {
 	l, err := s.look(ctx)
 	if err != nil || l == nil {
-		return false, err
+		return "", err
 	}
 	if l, err = s.takeID(ctx); err != nil || l == nil {
-		return false, err
+		return "", err
 	}
-	if deleted = keep == DropTopic && l.Created; deleted {
+	if keep == DropTopic && l.Created {
+		deleted = l.Rows.Topic
 		resp, err := s.adm.DeleteTopic(ctx, l.Rows.Topic)
 		if err == nil {
 			err = resp.Err
 		}
 		if errors.Is(err, kerr.UnknownTopicOrPartition) {
-			deleted, err = false, nil
+			deleted, err = "", nil
 		}
 		if err != nil {
-			return false, s.o.Client.Explain(fmt.Errorf("delete topic %s: %w", l.Rows.Topic, err))
+			return "", s.o.Client.Explain(fmt.Errorf("delete topic %s: %w", l.Rows.Topic, err))
 		}
 	}
 	f, err := s.readLedger(ctx, whole)
