@@ -115,7 +115,9 @@ func (w *protobufWriter) message(b *strings.Builder, indent, name string, fields
 }
 
 func (w *protobufWriter) field(b *strings.Builder, indent string, f vector.Field, n protowire.Number) protoField {
-	declare := func(how, of string) { b.WriteString(indent + how + of + " " + f.Name + " = " + strconv.Itoa(int(n)) + ";\n") }
+	declare := func(how, of string) {
+		b.WriteString(indent + how + of + " " + f.Name + " = " + strconv.Itoa(int(n)) + ";\n")
+	}
 	switch t := f.Type; t.Kind {
 	case vector.List, vector.Array:
 		of, elem := w.element(b, indent, f.Name, *t.Elem, n)
