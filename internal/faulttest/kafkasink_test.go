@@ -1,0 +1,179 @@
+package faulttest
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/sluice-sql/sluice/internal/kafkatest"
+)
+
+// ofKafkaSinks says that only a sink in Kafka passes a point; TestKafkaSinkCrashMatrix reaches it.
+func ofKafkaSinks(point string) bool { return strings.HasPrefix(point, "kafkasink.") }
+
+// kafkaSQL has a sink of every mode, and batches small enough for ten of them.
+const kafkaSQL = `
+SET max_batch_rows = 60;
+SET trigger_interval = '10ms';
+SET snapshot_log_bytes = '4KiB';
+CREATE SOURCE event (id BIGINT, kind VARCHAR, amount BIGINT) WITH (connector = 'file', path = 'events.ndjson');
+CREATE VIEW sevenths AS SELECT id, kind FROM event WHERE amount % 7 = 0;
+CREATE MATERIALIZED VIEW sums AS SELECT kind, sum(amount) AS amount FROM event GROUP BY kind HAVING sum(amount) > 0;
+CREATE MATERIALIZED VIEW counts AS SELECT kind, count(*) AS n FROM event GROUP BY kind;
+CREATE SINK a FROM sevenths WITH (connector = 'kafka', brokers = '${KAFKA}', topic = 'sevenths', key = 'kind', partitions = 3);
+CREATE SINK b FROM sums WITH (connector = 'kafka', brokers = '${KAFKA}', mode = 'upsert', partitions = 2);
+CREATE SINK c FROM counts WITH (connector = 'kafka', brokers = '${KAFKA}', mode = 'debezium');
+`
+
+var kafkaTopics = []string{"sevenths", "sums", "counts", "sluice.dead_letter"}
+
+// newKafka makes the pipeline over 600 events, with a cluster of its own.
+func newKafka(t testing.TB) (*pipeline, *kafkatest.Cluster) {
+	t.Helper()
+	c := kafkatest.Fake(t)
+	var b strings.Builder
+	for i := range 600 {
+		if i == 250 {
+			b.WriteString("no row\n")
+		}
+		fmt.Fprintf(&b, `{"id": %d, "kind": "k%d", "amount": %d}`+"\n", i, i*i%23, i*37%101-40)
+	}
+	p := newPipeline(t, "", kafkaSQL, map[string][]byte{"events.ndjson": []byte(b.String())})
+	p.env = []string{"KAFKA=" + strings.Join(c.Addrs, ",")}
+	return p, c
+}
+
+// records are what a consumer reads that reads only what is committed, from every topic to its end.
+func records(t testing.TB, c *kafkatest.Cluster) map[string][]string {
+	t.Helper()
+	ends, err := c.Admin(t).ListEndOffsets(t.Context(), kafkaTopics...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type place struct {
+		topic     string
+		partition int32
+	}
+	from, left := map[string]map[int32]kgo.Offset{}, map[place]int64{}
+	for topic, partitions := range ends {
+		from[topic] = map[int32]kgo.Offset{}
+		for p, o := range partitions {
+			if o.Err != nil {
+				t.Fatal(o.Err)
+			}
+			from[topic][p] = kgo.NewOffset().AtStart()
+			if o.Offset > 0 {
+				left[place{topic, p}] = o.Offset
+			}
+		}
+	}
+	out := map[string][]string{}
+	cl := c.Client(t, kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumePartitions(from), kgo.KeepControlRecords())
+	for len(left) > 0 {
+		f := cl.PollFetches(t.Context())
+		if err := f.Err(); err != nil {
+			t.Fatal(err)
+		}
+		f.EachRecord(func(r *kgo.Record) {
+			if !r.Attrs.IsControl() {
+				out[r.Topic] = append(out[r.Topic], fmt.Sprintf("%q %q", r.Key, r.Value))
+			}
+			if at := (place{r.Topic, r.Partition}); r.Offset+1 >= left[at] {
+				delete(left, at)
+			}
+		})
+	}
+	for _, list := range out {
+		slices.Sort(list)
+	}
+	return out
+}
+
+// kafkaReference runs without faults, and checks that replay agrees.
+func kafkaReference(t *testing.T) map[string][]string {
+	t.Helper()
+	p, c := newKafka(t)
+	p.mustRun(t)
+	p.verify(t)
+	p.replay(t)
+	want := records(t, c)
+	if len(want["sluice.dead_letter"]) != 1 || len(want["sevenths"]) == 0 || len(want["sums"]) < 100 {
+		t.Fatalf("the pipeline is not what this test wants: %d records", len(want["sums"]))
+	}
+	return want
+}
+
+// TestKafkaSinkCrashMatrix: wherever the engine dies or fails in a Kafka sink, a resume gets to exactly the records of
+// an undisturbed run, each once. A second death on the way there changes nothing.
+func TestKafkaSinkCrashMatrix(t *testing.T) {
+	want := kafkaReference(t)
+	fired := &firedSet{}
+	points := slices.DeleteFunc(failpoints(t), func(p string) bool { return !ofKafkaSinks(p) })
+	t.Run("cases", func(t *testing.T) {
+		for _, point := range points {
+			for _, hit := range []int{1, 8} {
+				for _, action := range []string{"exit", "error"} {
+					if hit > 1 && (testing.Short() || action == "error") {
+						continue
+					}
+					t.Run(fmt.Sprintf("%s=%s:%d", point, action, hit), func(t *testing.T) {
+						t.Parallel()
+						p, c := newKafka(t)
+						names, r := p.faulty(t, fmt.Sprintf("%s=%s:%d", point, action, hit))
+						if len(names) == 0 {
+							return // an open has fewer passes
+						}
+						fired.add(point)
+						p.checkDeath(t, point, action, r)
+						if hit == 8 { // the start that recovers dies as well
+							p.faulty(t, point+"=exit")
+						}
+						p.mustRun(t)
+						p.verify(t)
+						if diff := cmp.Diff(want, records(t, c)); diff != "" {
+							t.Errorf("records differ from those of an undisturbed run (-want +got):\n%s", diff)
+						}
+					})
+				}
+			}
+		}
+	})
+	for _, point := range points {
+		if !fired.has(point) {
+			t.Errorf("failpoint %s never fired: reach it here, or delete it", point)
+		}
+	}
+}
+
+// TestOlderKafkaEngineIsFenced: an engine is paused in its commit, with records in an open transaction; another one
+// with a copy of its log takes over. The paused one, going on, ends without having changed anything.
+func TestOlderKafkaEngineIsFenced(t *testing.T) {
+	want := kafkaReference(t)
+	for _, point := range []string{"kafkasink.stage.after_encode", "kafkasink.commit.before_produce", "kafkasink.commit.before_end"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			p, c := newKafka(t)
+			old := p.start(t, point+"=sleep(1s):5", "run", p.file(), "--until-end")
+			old.waitFired(t)
+			old.signal(t, syscall.SIGSTOP)
+			successor := *p
+			successor.state = t.TempDir()
+			if err := os.CopyFS(successor.state, os.DirFS(p.state)); err != nil {
+				t.Fatal(err)
+			}
+			successor.mustRun(t)
+			old.signal(t, syscall.SIGCONT)
+			old.wait(t).mustFail(t, 5, "fenced by a newer engine")
+			successor.verify(t)
+			if diff := cmp.Diff(want, records(t, c)); diff != "" {
+				t.Errorf("records differ from those of an undisturbed run (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
