@@ -50,9 +50,9 @@ func topicRows(b sinkBinding, records []*kgo.Record) ([]*vector.Chunk, error) {
 	if l.Mode == kafkasink.ModeUpsert {
 		records = lastOfKey(records)
 	}
-	o := decode.MessageOptions{Format: l.Format, Fields: b.output.Columns}
+	o := decode.MessageOptions{Format: l.Format, Fields: b.output.Columns, Registry: b.kafka.Registry.Options}
 	if l.Mode == kafkasink.ModeDebezium {
-		o.Format, o.Changes = "debezium", planner.Weighted
+		o.Format, o.Encoding, o.Changes = "debezium", l.Format, planner.Weighted
 	}
 	d, err := decode.NewMessages(o)
 	if err != nil {
