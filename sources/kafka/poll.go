@@ -171,8 +171,9 @@ func (p *poll) run(ctx context.Context, from json.RawMessage) (*microbatch.Rows,
 			if err := s.decodeFailed(ctx, err); err != nil {
 				return nil, err
 			}
-		case err == nil:
+		case err == nil && !s.failing.IsZero():
 			s.failing = time.Time{}
+			s.setState("")
 		}
 		if !got && used > 0 && err == nil {
 			continue // records that say nothing: go on to the first that does

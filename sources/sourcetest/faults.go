@@ -31,6 +31,18 @@ func seek(t *testing.T, cfg Config, steps []step, rng *rand.Rand) {
 	}
 }
 
+// RunFaults runs the part of the suite that breaks what the source reads from: for more data than Run is fast with.
+func RunFaults(t *testing.T, cfg Config) {
+	t.Helper()
+	runFaults(t, cfg, drain(t, cfg, func() microbatch.Limits { return microbatch.Limits{} }))
+}
+
+func runFaults(t *testing.T, cfg Config, whole []step) {
+	for name, fault := range cfg.Faults {
+		t.Run(name, func(t *testing.T) { broken(t, cfg, whole, fault) })
+	}
+}
+
 // broken breaks what the source reads from when it has given some rows, and mends it. An engine that gets an error
 // ends and opens the source again where the log says.
 func broken(t *testing.T, cfg Config, whole []step, fault func(testing.TB) func()) {

@@ -87,9 +87,7 @@ func Run(t *testing.T, cfg Config) {
 			owned(t, cut)
 		})
 	}
-	for name, fault := range cfg.Faults {
-		t.Run(name, func(t *testing.T) { broken(t, cfg, whole, fault) })
-	}
+	runFaults(t, cfg, whole)
 	t.Run("closed unread", func(t *testing.T) { closeSource(t, cfg.Open(t)) })
 }
 
