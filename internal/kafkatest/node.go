@@ -21,7 +21,7 @@ type node struct {
 	plain, secure, controller int // ports
 	cmd                       *exec.Cmd
 	exited                    chan struct{}
-	watchdog                  io.WriteCloser
+	watchdog                  func() error // ends the shell that guard started
 }
 
 // startTimeout bounds how long a node may take to answer: a JVM on a loaded machine takes its time.
@@ -166,8 +166,10 @@ func (n *node) guard() error {
 	if err := dog.Start(); err != nil {
 		return errors.Join(err, n.end(syscall.SIGKILL))
 	}
-	go func() { _ = dog.Wait() }()
-	n.watchdog = in
+	n.watchdog = func() error {
+		_, err := io.WriteString(in, "bye\n")
+		return errors.Join(err, dog.Wait())
+	}
 	return nil
 }
 
@@ -177,11 +179,10 @@ func (n *node) end(sig syscall.Signal) error {
 		return nil
 	}
 	if n.watchdog != nil {
-		_, err := io.WriteString(n.watchdog, "bye\n")
-		if err := errors.Join(err, n.watchdog.Close()); err != nil {
+		err := n.watchdog()
+		if n.watchdog = nil; err != nil {
 			return err
 		}
-		n.watchdog = nil
 	}
 	select {
 	case <-n.exited:

@@ -21,7 +21,7 @@ import (
 // Where reading begins is resolved once: a replay of the first batches begins there, too, whatever the option says.
 func TestStartup(t *testing.T) {
 	kafkatest.Each(t, func(t *testing.T, c *kafkatest.Cluster) {
-		topic := c.Topic(t, 2)
+		topic := c.Topic(t, 2, "retention.ms=-1") // the records are years old
 		cl := producer(t, c)
 		for i := range 10 {
 			for p := range int32(2) {
