@@ -30,6 +30,9 @@ const (
 	JSON     = "JSON"
 )
 
+// maxKnown bounds the answers that are kept: a topic of other messages is full of ids that are none.
+const maxKnown = 10_000
+
 // Options say where a registry is and who asks. The zero value of each field means its default.
 type Options struct {
 	// URL is where the registry is, or several of one cluster, separated by commas. Required.
@@ -156,6 +159,9 @@ func (c *Client) ByID(ctx context.Context, id int) (*Schema, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.known) >= maxKnown {
+		clear(c.known)
+	}
 	c.known[id] = &answer{s, err, time.Now().Add(c.opt.UnknownFor)}
 	return s, err
 }

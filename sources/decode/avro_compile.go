@@ -224,7 +224,7 @@ func (op *avroOp) compileEnum(t vector.Type) {
 	case t.Kind == vector.Enum:
 		op.run = runCode
 		for _, s := range op.node.symbols {
-			op.codes = append(op.codes, int32(slices.Index(t.Values, s)))
+			op.codes = append(op.codes, int32(slices.Index(t.Values, string(s))))
 		}
 	case classOf(t.Kind) == classInteger || t.Kind == vector.Int64:
 		op.run = runIndex

@@ -259,7 +259,7 @@ func (a *avroDebezium) operation(n *avroNode) bool {
 		if !ok {
 			return false
 		}
-		s = []byte(n.symbols[i])
+		s = n.symbols[i]
 	default:
 		return a.fail("op is %s, not a text", n.name)
 	}

@@ -283,10 +283,10 @@ func (r *avroReader) symbol(op *avroOp, c *column, row int) bool {
 	}
 	switch s := op.node.symbols[i]; op.run {
 	case runSymbol:
-		return r.text(c, row, []byte(s))
+		return r.text(c, row, s)
 	case runCode:
 		if op.codes[i] < 0 {
-			return r.refuse(c, quoted([]byte(s))+" is not "+article(c.typ))
+			return r.refuse(c, quoted(s)+" is not "+article(c.typ))
 		}
 		c.putInt(row, uint64(op.codes[i]))
 		return true

@@ -40,7 +40,7 @@ type avroNode struct {
 	connect string // the logical type of Kafka Connect, Debezium's among them
 	scale   int    // of decimals
 	size    int    // of fixed
-	symbols []string
+	symbols [][]byte
 	fields  []avroField
 	item    *avroNode // of arrays, and the values of maps
 	of      []*avroNode
@@ -99,7 +99,10 @@ func (names avroNames) node(s *avro.SchemaNode, namespace string) (*avroNode, er
 		}
 		return nil, fmt.Errorf("type %s is not defined", s.Type)
 	}
-	n := &avroNode{kind: kind, name: s.Type, logical: s.LogicalType, scale: s.Scale, size: s.Size, symbols: s.Symbols}
+	n := &avroNode{kind: kind, name: s.Type, logical: s.LogicalType, scale: s.Scale, size: s.Size}
+	for _, symbol := range s.Symbols {
+		n.symbols = append(n.symbols, []byte(symbol))
+	}
 	n.connect, _ = s.Props["connect.name"].(string)
 	if s.Name != "" {
 		full := s.Name

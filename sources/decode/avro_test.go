@@ -382,21 +382,17 @@ func FuzzAvro(f *testing.F) {
 	})
 }
 
+var bidSchema = record(`{"name":"auction","type":"long"},{"name":"bidder","type":"long"},{"name":"price","type":"long"},{"name":"channel","type":{"type":"enum","name":"C","symbols":["Google","Facebook"]}},
+	{"name":"url","type":"string"},{"name":"date_time","type":{"type":"long","logicalType":"timestamp-micros"}},{"name":"extra","type":["null","string"]}`)
+
+func avroBids(t testing.TB, n int) (msgs []Message) {
+	for i := range n {
+		msgs = append(msgs, encoded(t, 0, bidSchema, map[string]any{"auction": int64(i * 77), "bidder": int64(i), "price": int64(i * 1000), "channel": "Google",
+			"url": "https://www.nexmark.com/abcdabcdabcd/item.htm?query=1", "date_time": int64(1704190272123456) + int64(i), "extra": strings.Repeat("x", 60)}))
+	}
+	return msgs
+}
+
 func BenchmarkAvro(b *testing.B) {
-	schema := record(`{"name":"auction","type":"long"},{"name":"bidder","type":"long"},{"name":"price","type":"long"},{"name":"channel","type":"string"},{"name":"url","type":"string"},
-		{"name":"date_time","type":{"type":"long","logicalType":"timestamp-micros"}},{"name":"extra","type":"string"}`)
-	s, err := avro.Parse(schema)
-	if err != nil {
-		b.Fatal(err)
-	}
-	var msgs []Message
-	for i := range 2000 {
-		v, err := s.Encode(map[string]any{"auction": int64(i * 77), "bidder": int64(i), "price": int64(i * 1000), "channel": "Google", "url": "https://www.nexmark.com/abcdabcdabcd/item.htm?query=1",
-			"date_time": int64(1704190272123456) + int64(i), "extra": strings.Repeat("x", 60)})
-		if err != nil {
-			b.Fatal(err)
-		}
-		msgs = append(msgs, Message{Value: append([]byte{}, v...)})
-	}
-	benchMessages(b, MessageOptions{Format: "avro", Fields: bidFields, AvroSchema: schema}, msgs)
+	benchMessages(b, MessageOptions{Format: "avro", Fields: bidFields, AvroSchema: bidSchema}, avroBids(b, 2000))
 }

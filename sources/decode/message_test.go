@@ -272,29 +272,34 @@ func TestMessageOptions(t *testing.T) {
 	}
 }
 
-// A builder of messages allocates for chunks, not for messages.
+// A builder of messages allocates for chunks and their texts, not for messages.
 func TestMessagesDoNotAllocate(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(string(bids(1000))), "\n")
-	o := MessageOptions{Format: "json", Fields: append(bidFields[:4:4], bidFields[5]), Metadata: nil}
-	d, err := NewMessages(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := o.Builder()
-	m := Message{}
-	n := testing.AllocsPerRun(20*len(lines), func() {
-		m.Value, m.Offset = []byte(nil), m.Offset+1
-		m.Value = append(buf64k[:0], lines[int(m.Offset)%len(lines)]...)
-		if err := d.Add(&m, b); err != nil {
+	for _, tc := range []struct {
+		opt  MessageOptions
+		msgs []Message
+	}{
+		{MessageOptions{Format: "json", Fields: bidFields}, values(lines...)},
+		{MessageOptions{Format: "avro", Fields: bidFields, AvroSchema: bidSchema}, avroBids(t, 100)},
+		{MessageOptions{Format: "protobuf", Fields: bidFields, ProtobufSchema: bidProto}, protoBids(t, 100)},
+	} {
+		d, err := NewMessages(tc.opt)
+		if err != nil {
 			t.Fatal(err)
 		}
-	})
-	if n != 0 || len(b.Bad) > 0 {
-		t.Errorf("%v allocations a message; bad rows %v", n, b.Bad)
+		b := tc.opt.Builder()
+		i := 0
+		n := testing.AllocsPerRun(20_000, func() {
+			if err := d.Add(&tc.msgs[i%len(tc.msgs)], b); err != nil {
+				t.Fatal(err)
+			}
+			i++
+		})
+		if n != 0 || len(b.Bad) > 0 {
+			t.Errorf("%s: %v allocations a message; bad rows %v", tc.opt.Format, n, b.Bad)
+		}
 	}
 }
-
-var buf64k = make([]byte, 64<<10)
 
 // Messages against the same lines in blocks.
 func BenchmarkMessages(b *testing.B) {

@@ -60,8 +60,8 @@ type protoValue struct {
 	run    protoRun
 	why    string // of protoRefuse
 	op     *protoOp
-	inner  *protoValue // of a wrapper
-	enum   protoreflect.EnumDescriptor
+	inner  *protoValue                        // of a wrapper
+	names  map[protoreflect.EnumNumber][]byte // of an enum's values
 	codes  map[protoreflect.EnumNumber]uint32
 	desc   protoreflect.MessageDescriptor
 	number protoreflect.FieldNumber
@@ -168,7 +168,7 @@ func compileField(fd protoreflect.FieldDescriptor, t vector.Type) protoField {
 
 // compileValue compiles one value of a field.
 func compileValue(fd protoreflect.FieldDescriptor, t vector.Type) protoValue {
-	v := protoValue{kind: fd.Kind(), number: fd.Number(), enum: fd.Enum(), desc: fd.Message()}
+	v := protoValue{kind: fd.Kind(), number: fd.Number(), desc: fd.Message()}
 	numeric := isNumeric(t.Kind) || t.Kind == vector.Varchar
 	switch fd.Kind() {
 	case protoreflect.BoolKind:
@@ -193,7 +193,7 @@ func compileValue(fd protoreflect.FieldDescriptor, t vector.Type) protoValue {
 			v.run = protoText
 		}
 	case protoreflect.EnumKind:
-		v.compileEnum(t)
+		v.compileEnum(fd.Enum().Values(), t)
 	case protoreflect.MessageKind, protoreflect.GroupKind:
 		v.compileMessage(t)
 	default:
@@ -211,7 +211,7 @@ func compileValue(fd protoreflect.FieldDescriptor, t vector.Type) protoValue {
 	return v
 }
 
-func (v *protoValue) compileEnum(t vector.Type) {
+func (v *protoValue) compileEnum(values protoreflect.EnumValueDescriptors, t vector.Type) {
 	switch {
 	case t.Kind == vector.Varchar:
 		v.run = protoName
@@ -219,12 +219,19 @@ func (v *protoValue) compileEnum(t vector.Type) {
 		v.run = protoCode
 		v.codes = map[protoreflect.EnumNumber]uint32{}
 		for i, name := range t.Values {
-			if ev := v.enum.Values().ByName(protoreflect.Name(name)); ev != nil {
+			if ev := values.ByName(protoreflect.Name(name)); ev != nil {
 				v.codes[ev.Number()] = uint32(i)
 			}
 		}
 	case classOf(t.Kind) == classInteger || t.Kind == vector.Int64:
 		v.run = protoNumber
+	}
+	v.names = map[protoreflect.EnumNumber][]byte{}
+	for i := range values.Len() {
+		// Of several names for a number, the first is the library's, too.
+		if ev := values.Get(i); v.names[ev.Number()] == nil {
+			v.names[ev.Number()] = []byte(ev.Name())
+		}
 	}
 }
 

@@ -171,7 +171,8 @@ func (r *protoReader) finish(op *protoOp, cols []*column, row int) bool {
 				return false
 			}
 		case f.seen && f.run > protoStruct:
-			if !r.whole(&f.protoValue, c, row, f.raw) {
+			body := f.raw
+			if f.raw = nil; !r.whole(&f.protoValue, c, row, body) {
 				return false
 			}
 		case f.seen:

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -289,12 +290,13 @@ func canonical(t *testing.T, o MessageOptions, d MessageDecoder, value []byte) (
 	return cells, nil
 }
 
+const bidProto = protoHead + `message Bid { int64 auction = 1; int64 bidder = 2; int64 price = 3; Channel channel = 4; string url = 5; google.protobuf.Timestamp date_time = 6; string extra = 7; enum Channel { NONE = 0; GOOGLE = 1; } }`
+
+func protoBids(t testing.TB, n int) []Message {
+	one := protoOf(t, bidProto, "p.Bid", `{"auction":"12345","bidder":"4711","price":"1000000","channel":"GOOGLE","url":"https://www.nexmark.com/abcdabcdabcd/item.htm?query=1","date_time":"2024-01-02T10:11:12.123Z","extra":"`+strings.Repeat("x", 60)+`"}`)
+	return slices.Repeat([]Message{{Value: one}}, n)
+}
+
 func BenchmarkProtobuf(b *testing.B) {
-	schema := protoHead + `message Bid { int64 auction = 1; int64 bidder = 2; int64 price = 3; string channel = 4; string url = 5; google.protobuf.Timestamp date_time = 6; string extra = 7; }`
-	one := protoOf(b, schema, "p.Bid", `{"auction":"12345","bidder":"4711","price":"1000000","channel":"Google","url":"https://www.nexmark.com/abcdabcdabcd/item.htm?query=1","date_time":"2024-01-02T10:11:12.123Z","extra":"`+strings.Repeat("x", 60)+`"}`)
-	msgs := make([]Message, 2000)
-	for i := range msgs {
-		msgs[i].Value = one
-	}
-	benchMessages(b, MessageOptions{Format: "protobuf", Fields: bidFields, ProtobufSchema: schema}, msgs)
+	benchMessages(b, MessageOptions{Format: "protobuf", Fields: bidFields, ProtobufSchema: bidProto}, protoBids(b, 2000))
 }

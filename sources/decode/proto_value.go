@@ -115,23 +115,22 @@ func (r *protoReader) scalar(v *protoValue, c *column, row int, value []byte) bo
 func (r *protoReader) enum(v *protoValue, c *column, row int, value []byte) bool {
 	x, _ := protowire.ConsumeVarint(value)
 	n := protoreflect.EnumNumber(int32(x))
-	named := v.enum.Values().ByNumber(n)
+	name := v.names[n]
 	if v.run == protoCode {
 		code, ok := v.codes[n]
 		if !ok {
-			text := fmt.Sprint(n)
-			if named != nil {
-				text = string(named.Name())
+			if name == nil {
+				name = wholeText(n < 0, uint64(max(n, -n)))
 			}
-			return r.put(c, quoted([]byte(text))+" is not "+article(c.typ))
+			return r.put(c, quoted(name)+" is not "+article(c.typ))
 		}
 		c.putInt(row, uint64(code))
 		return true
 	}
-	if named == nil {
+	if name == nil {
 		return r.put(c, r.b.putInt64(c, row, int64(n)))
 	}
-	c.putCopied(row, r.b.keepText([]byte(named.Name())))
+	c.putCopied(row, r.b.keepText(name))
 	return true
 }
 
