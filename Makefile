@@ -18,7 +18,7 @@ QUERIES ?= 1000
 # Runs per measurement of `make bench`; the median counts.
 RUNS ?= 5
 # What has tests against a Kafka broker.
-KAFKATESTS = ./internal/kafkatest ./sources/kafka
+KAFKATESTS = ./internal/kafkatest ./sources/kafka ./sinks/kafka
 
 .DEFAULT_GOAL := help
 

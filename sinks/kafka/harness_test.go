@@ -111,7 +111,8 @@ func (d *diary) done(batch int64) {
 func options(t *testing.T, c *kafkatest.Cluster, l Layout) Options {
 	t.Helper()
 	l.Topic = fmt.Sprintf("out-%d-%s", os.Getpid(), strings.NewReplacer("/", "-", "=", "-", "#", "-").Replace(t.Name()))
-	return Options{Client: kafkaclient.Options{Brokers: c.Addrs}, Name: "s", Layout: l, Partitions: 2, Replication: 1, DeadLetters: true,
+	return Options{Client: kafkaclient.Options{Brokers: c.Addrs}, Name: l.Topic, // transactional ids are the cluster's
+		Layout: l, Partitions: 2, Replication: 1, DeadLetters: true,
 		LedgerTopic: l.Topic + ".ledger", DeadLetterTopic: l.Topic + ".dead", TransactionTimeout: 30 * time.Second}
 }
 

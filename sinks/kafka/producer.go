@@ -55,7 +55,7 @@ func (s *Sink) takeID(ctx context.Context) (*ledger, error) {
 	}
 	p := &producer{cl: cl}
 	// Why it may take so long: the coordinator first completes the transaction that is being committed or aborted.
-	take, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the transaction coordinator did not answer within %s", limit))
+	take, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the transaction coordinator did not answer within %s: %w", limit, context.DeadlineExceeded))
 	defer cancel()
 	if p.id, p.epoch, err = cl.ProducerID(take); err != nil {
 		p.close()
@@ -124,7 +124,7 @@ func (s *Sink) transact(ctx context.Context, b *stagedBatch, l *ledger) (err err
 	if err := p.holds(ctx); err != nil {
 		return s.o.Client.Explain(err)
 	}
-	end, cancel := context.WithTimeoutCause(ctx, s.o.TransactionTimeout, fmt.Errorf("the transaction coordinator did not answer within %s", s.o.TransactionTimeout))
+	end, cancel := context.WithTimeoutCause(ctx, s.o.TransactionTimeout, fmt.Errorf("the transaction coordinator did not answer within %s: %w", s.o.TransactionTimeout, context.DeadlineExceeded))
 	defer cancel()
 	if err := p.cl.EndTransaction(end, kgo.TryCommit); err != nil {
 		return s.o.Client.Explain(fmt.Errorf("commit the transaction: %w", err))
@@ -141,6 +141,13 @@ var errNoID = errors.New("the transactional id was lost")
 
 // produce sends records and waits until all are acknowledged; l, if not nil, learns where they are.
 func (s *Sink) produce(ctx context.Context, records []kgo.Record, l *ledger) error {
+	if len(records) == 0 {
+		return nil
+	}
+	// Why not the client's own delivery timeout alone: it does not give up records that may have been written.
+	limit := s.o.TransactionTimeout
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not acknowledged within transaction_timeout = %s: %w", limit, context.DeadlineExceeded))
+	defer cancel()
 	var mu sync.Mutex
 	var first error
 	for i := range records {
@@ -158,8 +165,11 @@ func (s *Sink) produce(ctx context.Context, records []kgo.Record, l *ledger) err
 	err := s.producer.cl.Flush(ctx)
 	mu.Lock()
 	defer mu.Unlock()
-	if first != nil {
+	switch {
+	case first != nil:
 		err = first
+	case err != nil:
+		err = fmt.Errorf("write to topic %s: %w", records[0].Topic, context.Cause(ctx))
 	}
 	return s.o.Client.Explain(err)
 }
