@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-sql/sluice/internal/kafkatest"
 )
 
 var update = flag.Bool("update", false, "write what the commands print into the documents")
@@ -20,7 +22,7 @@ var update = flag.Bool("update", false, "write what the commands print into the 
 // documents have ```console blocks: lines that begin with "$ " are commands, "> " continues one, and what
 // follows is what they print, both streams together. The blocks of a document run in order, in one folder
 // that has queries and testdata in it, with a state directory and a PostgreSQL of their own.
-var documents = []string{"../README.md", "sql.md", "nexmark.md", "operations.md"}
+var documents = []string{"../README.md", "sql.md", "nexmark.md", "operations.md", "kafka.md"}
 
 func TestCommands(t *testing.T) {
 	if testing.Short() {
@@ -75,7 +77,8 @@ func newShell(t *testing.T, bin string) *shell {
 			t.Fatal(err)
 		}
 	}
-	return &shell{dir: dir, env: append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "SLUICE_STATE_DIR="+filepath.Join(dir, "state"),
+	kafka := kafkatest.Fake(t)
+	return &shell{dir: dir, env: append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "SLUICE_STATE_DIR="+filepath.Join(dir, "state"), "KAFKA="+kafka.Addrs[0],
 		"SLUICE_POSTGRES=", "HOME="+dir, "PSQLRC=/dev/null", "PAGER=cat", "TZ=UTC", "LC_ALL=C.UTF-8")}
 }
 
