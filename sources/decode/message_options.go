@@ -108,6 +108,10 @@ func (o MessageOptions) Validate() error {
 	errs = append(errs, o.checkSingle(data)...)
 	errs = append(errs, o.checkMetadata()...)
 	errs = append(errs, o.checkKey()...)
+	if len(errs) == 0 {
+		_, err := newMessageFormat(o) // which reads the schemas that are given here
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 
@@ -124,10 +128,14 @@ func (o MessageOptions) checkSchemas() (errs []error) {
 		}
 	}
 	if o.isAvro() && o.AvroSchema == "" && o.Registry.URL == "" {
-		errs = append(errs, errors.New("format avro needs the messages' schema\nHint: add schema_registry = 'http://HOST:8081', or avro_schema = '…' for messages that have no id of one"))
+		option := "format"
+		if o.Format == "debezium" {
+			option = "encoding"
+		}
+		errs = append(errs, fmt.Errorf("%s = 'avro' needs the messages' schema\nHint: add schema_registry = 'http://HOST:8081', or avro_schema = '…' for messages that have no id of one", option))
 	}
 	if o.Format == "protobuf" && o.Registry.URL == "" && o.ProtobufSchema == "" {
-		errs = append(errs, errors.New("format protobuf needs the messages' schema\nHint: add schema_registry = 'http://HOST:8081', or protobuf_schema = '…' for messages that have no id of one"))
+		errs = append(errs, errors.New("format = 'protobuf' needs the messages' schema\nHint: add schema_registry = 'http://HOST:8081', or protobuf_schema = '…' for messages that have no id of one"))
 	}
 	if o.ProtobufSchema != "" && o.Registry.URL != "" {
 		errs = append(errs, errors.New("protobuf_schema = '…' is not used: the registry has the messages' schemas\nHint: remove one of protobuf_schema and schema_registry"))
@@ -148,7 +156,7 @@ func (o MessageOptions) checkSingle(data []vector.Field) (errs []error) {
 		return []error{fmt.Errorf("format = '%s' needs one column for a message's value, and %d are declared\nHint: other columns are METADATA", o.Format, len(data))}
 	}
 	if data[0].Type.Kind != want {
-		return []error{fmt.Errorf("column %s: format = '%s' gives a %s, not %s\nHint: declare it %s, and cast it in the query",
+		return []error{fmt.Errorf("column %s: a message of format %s is a %s, not %s\nHint: declare it %s, and cast it in the query",
 			data[0].Name, o.Format, vector.Of(want), article(data[0].Type), vector.Of(want))}
 	}
 	return nil

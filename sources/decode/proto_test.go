@@ -212,13 +212,13 @@ func TestProtobufConversions(t *testing.T) {
 		}
 	}
 	for want, o := range map[string]MessageOptions{
-		"format protobuf needs the messages' schema":            {Format: "protobuf", Fields: abFields},
+		"format = 'protobuf' needs the messages' schema":        {Format: "protobuf", Fields: abFields},
 		"protobuf_schema = '…' cannot be read":                  {Format: "protobuf", Fields: abFields, ProtobufSchema: "x"},
 		"it has 2 messages":                                     {Format: "protobuf", Fields: abFields, ProtobufSchema: wideProto},
 		"it has no message of the name in protobuf_message":     {Format: "protobuf", Fields: abFields, ProtobufSchema: wideProto, ProtobufMessage: "Wide"},
 		"protobuf_schema = '…' is not used":                     {Format: "protobuf", Fields: abFields, ProtobufSchema: wideProto, Registry: schemaregistry.Options{URL: "http://x"}},
 		"schema_registry = '…' is not the address":              {Format: "protobuf", Fields: abFields, Registry: schemaregistry.Options{URL: "x"}},
-		"format avro needs the messages' schema":                {Format: "avro", Fields: abFields},
+		"format = 'avro' needs the messages' schema":            {Format: "avro", Fields: abFields},
 		"avro_schema = '…' cannot be read":                      {Format: "avro", Fields: abFields, AvroSchema: "{"},
 		"avro_schema = '…' does not fit":                        {Format: "avro", Fields: abFields, AvroSchema: `"int"`},
 		"key_format = 'protobuf' needs a schema registry, wher": {Format: "json", KeyFormat: "protobuf", Fields: abFields, Key: []int{0}},
