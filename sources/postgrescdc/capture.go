@@ -24,6 +24,9 @@ type Capture struct {
 	marks  []mark // what may be released later
 	broken error  // why the log gets no more; the pipeline must stop once it has read what is there
 	shared shared
+	// settled is closed when a bounded capture has received all that it will, or has failed.
+	settled chan struct{}
+	once    sync.Once
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -146,6 +149,7 @@ func (g *Capture) fail(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.broken = err
+	g.once.Do(func() { close(g.settled) })
 }
 
 // ended says that a bounded capture has nothing more to give.
@@ -251,6 +255,7 @@ func (g *Capture) told(w *writer, server LSN) {
 	}
 	if g.opt.Once || s.target > 0 && s.durable >= s.target {
 		s.ended = g.opt.Bounded || g.opt.Once
+		g.once.Do(func() { close(g.settled) })
 	}
 }
 

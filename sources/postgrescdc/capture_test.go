@@ -18,6 +18,7 @@ import (
 var account = Table{Name: "account", Columns: []vector.Field{field("id", vector.Int64), field("owner", vector.Varchar), field("amount", vector.Int64)}, Key: []int{0}}
 
 func TestSnapshotThenStream(t *testing.T) {
+	t.Parallel()
 	url := pgtest.URL(t)
 	pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)",
 		`INSERT INTO account VALUES (1, E'a\tb\n\\\\', 10), (2, NULL, 20), (3, '', NULL), (4, '\N', 0)`)
@@ -49,6 +50,7 @@ func TestSnapshotThenStream(t *testing.T) {
 // TestRandomTransactions writes from several sessions, while the tables are copied and after it, and compares at
 // random moments. Money is moved between two tables, so that every cut must have all of it.
 func TestRandomTransactions(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	url := pgtest.URL(t)

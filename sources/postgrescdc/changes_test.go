@@ -3,7 +3,6 @@ package postgrescdc
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -30,6 +29,7 @@ func bigBodies(t testing.TB, url, identity string) {
 
 // Updates leave out what is stored out of line and did not change.
 func TestUnchangedToast(t *testing.T) {
+	t.Parallel()
 	for _, identity := range []string{"DEFAULT", "FULL"} {
 		t.Run(identity, func(t *testing.T) {
 			url := pgtest.URL(t)
@@ -57,6 +57,7 @@ func TestUnchangedToast(t *testing.T) {
 
 // What retention has deleted cannot be looked up: the capture stops, and says how it will not.
 func TestToastThatWasReleased(t *testing.T) {
+	t.Parallel()
 	url := pgtest.URL(t)
 	bigBodies(t, url, "DEFAULT")
 	o := options(t, url, doc)
@@ -101,6 +102,7 @@ func catchUpError(t testing.TB, o Options, r *replica) error {
 }
 
 func TestTruncate(t *testing.T) {
+	t.Parallel()
 	url := pgtest.URL(t)
 	bag := Table{Name: "bag", Columns: []vector.Field{field("a", vector.Int64), field("b", vector.Varchar)}}
 	child := Table{Name: "child", Columns: []vector.Field{field("id", vector.Int64), field("parent", vector.Int64)}, Key: []int{0}}
@@ -129,6 +131,7 @@ func TestTruncate(t *testing.T) {
 
 // Values of every type are in the snapshot what they are in the stream, or a row could not be deleted.
 func TestTypes(t *testing.T) {
+	t.Parallel()
 	url := pgtest.URL(t)
 	arrayOf := func(k vector.Kind) vector.Type { e := vector.Of(k); return vector.Type{Kind: vector.List, Elem: &e} }
 	types := []struct {
@@ -185,6 +188,7 @@ func TestTypes(t *testing.T) {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	url := pgtest.URL(t)
 	bag := Table{Name: "bag", Columns: []vector.Field{field("a", vector.Int64), field("b", vector.Varchar), {Name: "t", Type: vector.Of(vector.Varchar)}}, Metadata: []string{"", "", MetaTable}}
 	keyed := Table{Name: "doc", Columns: []vector.Field{field("id", vector.Int64), field("body", vector.Varchar), field("lsn", vector.Varchar), field("at", vector.TimestampTZ)},
@@ -203,9 +207,7 @@ func TestConformance(t *testing.T) {
 			defer closing(t, g.Source(tab.Name)) // which keeps it open
 			sourcetest.Run(t, sourcetest.Config{Columns: tab.Columns, Weighted: true, Keyed: tab.Key != nil, Rows: -1, Bad: 0, Together: 100,
 				Open: func(t testing.TB) microbatch.Source {
-					for !g.ended() {
-						runtime.Gosched()
-					}
+					<-g.settled
 					return g.Source(tab.Name)
 				}})
 		})

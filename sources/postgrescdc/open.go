@@ -23,7 +23,7 @@ func Open(ctx context.Context, opt Options) (_ *Capture, err error) {
 	if err := opt.Validate(); err != nil {
 		return nil, err
 	}
-	g := &Capture{opt: opt, acked: map[string]offsets{}, stop: func() {}}
+	g := &Capture{opt: opt, acked: map[string]offsets{}, settled: make(chan struct{}), stop: func() {}}
 	if err := g.openLog(); err != nil {
 		return nil, err
 	}
@@ -62,7 +62,22 @@ func Open(ctx context.Context, opt Options) (_ *Capture, err error) {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.stop = stop
 	g.done.Go(func() { s.run(background) })
+	if opt.Bounded {
+		g.awaitEnd(ctx)
+	}
 	return g, nil
+}
+
+// awaitEnd gives a bounded capture a moment to receive what there is, which is mostly little: an engine that
+// finds nothing at first waits for its next trigger.
+func (g *Capture) awaitEnd(ctx context.Context) {
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-g.settled:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 func (g *Capture) openLog() (err error) {

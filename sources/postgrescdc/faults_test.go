@@ -1,0 +1,262 @@
+package postgrescdc
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/sluice-sql/sluice/internal/pgtest"
+	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/sources/sourcetest"
+)
+
+// openError opens a capture that cannot be.
+func openError(t testing.TB, o Options) error {
+	t.Helper()
+	g, err := Open(context.Background(), o)
+	if err == nil {
+		t.Error(g.Close())
+	}
+	return err
+}
+
+// What keeps a table from being captured is said before anything is made, with what to run.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Exec(t, url, "CREATE TABLE keyed (id int PRIMARY KEY, n numeric, t timestamptz)", "CREATE TABLE bare (a int)", "CREATE TABLE nothing (id int PRIMARY KEY)", "ALTER TABLE nothing REPLICA IDENTITY NOTHING",
+		"CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id)", "CREATE UNLOGGED TABLE scratch (id int PRIMARY KEY)", "CREATE VIEW seen AS TABLE keyed", "CREATE TABLE full_one (id int NOT NULL)", "ALTER TABLE full_one REPLICA IDENTITY FULL",
+		"CREATE PUBLICATION others FOR TABLE bare", "CREATE PUBLICATION inserts FOR TABLE keyed WITH (publish = 'insert')", "CREATE PUBLICATION filtered FOR TABLE keyed WHERE (id > 3)", "CREATE PUBLICATION thin FOR TABLE keyed (id, t)",
+		"SELECT pg_create_logical_replication_slot('taken_"+suffix(t, url)+"', 'pgoutput')")
+	id := []vector.Field{field("id", vector.Int64)}
+	for _, c := range []struct {
+		name   string
+		table  Table
+		change func(*Options)
+		want   []string
+	}{
+		{"missing", Table{Table: "keyd", Columns: id, Key: []int{0}}, nil, []string{"there is no table keyd", "did you mean table = 'keyed'?"}},
+		{"view", Table{Table: "seen", Columns: id, Key: []int{0}}, nil, []string{"public.seen is not an ordinary table"}},
+		{"partitioned", Table{Table: "parts", Columns: id, Key: []int{0}}, nil, []string{"is partitioned", "UNION ALL"}},
+		{"unlogged", Table{Table: "scratch", Columns: id, Key: []int{0}}, nil, []string{`ALTER TABLE "public"."scratch" SET LOGGED`}},
+		{"column", Table{Table: "keyed", Columns: []vector.Field{id[0], field("tt", vector.Varchar)}, Key: []int{0}}, nil, []string{"column tt is not among the columns", `did you mean "t"?`}},
+		{"type", Table{Table: "keyed", Columns: []vector.Field{id[0], field("n", vector.Float64)}, Key: []int{0}}, nil, []string{"column n is declared as DOUBLE and is numeric there", "declare it as DECIMAL"}},
+		{"no key declared", Table{Table: "keyed", Columns: id}, nil, []string{"declares no PRIMARY KEY", "PRIMARY KEY (id) NOT ENFORCED", `ALTER TABLE "public"."keyed" REPLICA IDENTITY FULL`}},
+		{"other key", Table{Table: "keyed", Columns: []vector.Field{id[0], field("t", vector.TimestampTZ)}, Key: []int{1}}, nil, []string{"declares PRIMARY KEY (t)", "have (id)"}},
+		{"no key there", Table{Table: "bare", Columns: []vector.Field{field("a", vector.Int64)}}, nil, []string{"has no primary key", `ALTER TABLE "public"."bare" REPLICA IDENTITY FULL`}},
+		{"nothing", Table{Table: "nothing", Columns: id, Key: []int{0}}, nil, []string{"REPLICA IDENTITY NOTHING", "REPLICA IDENTITY DEFAULT"}},
+		{"key not unique", Table{Table: "full_one", Columns: id, Key: []int{0}}, nil, []string{"no unique index", "CREATE UNIQUE INDEX"}},
+		{"no publication", Table{Table: "keyed", Columns: id, Key: []int{0}}, func(o *Options) { o.Publication = "none" }, []string{"there is no publication none", "CREATE PUBLICATION"}},
+		{"not published", Table{Table: "keyed", Columns: id, Key: []int{0}}, func(o *Options) { o.Publication = "others" }, []string{"publication others has not table public.keyed", `ALTER PUBLICATION "others" ADD TABLE ONLY "public"."keyed"`}},
+		{"inserts only", Table{Table: "keyed", Columns: id, Key: []int{0}}, func(o *Options) { o.Publication = "inserts" }, []string{"leaves some kinds of changes out", "SET (publish"}},
+		{"filtered", Table{Table: "keyed", Columns: id, Key: []int{0}}, func(o *Options) { o.Publication = "filtered" }, []string{"only the rows of table public.keyed for which (id > 3)"}},
+		{"thin", Table{Table: "keyed", Columns: []vector.Field{id[0], field("n", vector.Varchar)}, Key: []int{0}}, func(o *Options) { o.Publication = "thin" }, []string{"publication thin leaves out column n"}},
+		{"slot", Table{Table: "keyed", Columns: id, Key: []int{0}}, func(o *Options) { o.Slot = "taken_" + suffix(t, url) }, []string{"is there already", "SELECT pg_drop_replication_slot('taken_"}},
+		{"password", Table{Table: "keyed", Columns: id, Key: []int{0}}, func(o *Options) { o.URL = strings.Replace(url, "user=", "user=nobody_of_this_name ignored_", 1) }, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.table.Name = "src"
+			o := options(t, url, c.table)
+			if c.change != nil {
+				c.change(&o)
+			}
+			err := openError(t, o)
+			mustContain(t, err, c.want...)
+			if _, check := Check(context.Background(), o); check == nil {
+				t.Error("Check finds nothing wrong")
+			}
+		})
+	}
+	if got := slots(t, url); len(got) != 1 {
+		t.Errorf("slots were made: %v", got)
+	}
+	if got := pgtest.Rows(t, url, "SELECT pubname FROM pg_publication WHERE pubname LIKE 'sluice%'"); len(got) != 0 {
+		t.Errorf("publications were made: %v", got)
+	}
+}
+
+// suffix makes names of a server unique to a test's database.
+func suffix(t testing.TB, url string) string {
+	return pgtest.Rows(t, url, "SELECT current_database()")[0]
+}
+
+func TestExistingPublication(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint, secret text)", "INSERT INTO account VALUES (1, 'a', 2, 'x')", "CREATE TABLE more (x int)",
+		"CREATE PUBLICATION mine FOR TABLE account (id, owner, amount)")
+	o := options(t, url, account)
+	o.Publication, o.Slot = "mine", "mine_"+suffix(t, url)
+	r := newReplica(t, account)
+	catchUp(t, o, r)
+	pgtest.Exec(t, url, "INSERT INTO account VALUES (2, 'b', 3, 'y')", "UPDATE account SET secret = 'z', amount = 9")
+	catchUp(t, o, r)
+	r.equal(url, "SELECT id, owner, amount FROM account")
+	if name, err := Drop(context.Background(), o); err != nil || name != o.Slot {
+		t.Errorf("Drop: %q, %v", name, err)
+	}
+	if got := pgtest.Rows(t, url, "SELECT pubname FROM pg_publication"); len(got) != 1 {
+		t.Errorf("the user's publication is gone: %v", got)
+	}
+}
+
+// What nobody declared may change; what was declared stops the capture, and says why.
+func TestSchemaChanges(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change []string
+		want   string // empty: it goes on
+	}{
+		"column added":       {[]string{"ALTER TABLE account ADD extra text DEFAULT 'x'", "ALTER TABLE account ADD other int"}, ""},
+		"undeclared dropped": {[]string{"ALTER TABLE account DROP unused", "UPDATE account SET amount = 5"}, ""},
+		"undeclared retyped": {[]string{"ALTER TABLE account ALTER unused TYPE bigint"}, ""},
+		"limit raised":       {[]string{"ALTER TABLE account ALTER owner TYPE varchar(99)", "ALTER TABLE account ALTER owner TYPE varchar"}, ""},
+		"renamed table":      {[]string{"ALTER TABLE account RENAME TO konto", "UPDATE konto SET amount = 5", "ALTER TABLE konto RENAME TO account"}, ""},
+		"index":              {[]string{"CREATE INDEX ON account (owner)", "ANALYZE account"}, ""},
+		"dropped":            {[]string{"ALTER TABLE account DROP amount"}, "column amount of table public.account was dropped or renamed"},
+		"renamed":            {[]string{"ALTER TABLE account RENAME amount TO amt"}, "column amount of table public.account was dropped or renamed"},
+		"retyped":            {[]string{"ALTER TABLE account ALTER amount TYPE int USING amount * 2"}, "column amount of table public.account has another type"},
+		"shortened":          {[]string{"ALTER TABLE account ALTER owner TYPE varchar(20) USING upper(owner)"}, "has another length or precision"},
+		"dropped and added":  {[]string{"ALTER TABLE account DROP amount", "ALTER TABLE account ADD amount bigint"}, "was dropped, and another of its name was added"},
+		"identity":           {[]string{"ALTER TABLE account ADD UNIQUE (owner)", "ALTER TABLE account REPLICA IDENTITY USING INDEX account_owner_key"}, "the replica identity of table public.account is now (owner)"},
+		"identity full":      {[]string{"ALTER TABLE account REPLICA IDENTITY FULL", "UPDATE account SET id = id + 10"}, ""},
+		"table recreated":    {[]string{"DROP TABLE account", "CREATE TABLE account (id int PRIMARY KEY, owner varchar(50) NOT NULL, amount bigint, unused int)"}, "has not table public.account"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.URL(t)
+			pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner varchar(50) NOT NULL, amount bigint, unused int)", "INSERT INTO account VALUES (1, 'a', 1, 1), (2, 'b', 2, 2)")
+			o := options(t, url, account)
+			r := newReplica(t, account)
+			catchUp(t, o, r)
+			pgtest.Exec(t, url, append(c.change, "INSERT INTO account (id, owner) VALUES (3, 'c')")...)
+			if c.want == "" {
+				catchUp(t, o, r)
+				r.equal(url, "SELECT id, owner, amount FROM account")
+				r.reread(o)
+				return
+			}
+			err := catchUpError(t, o, r)
+			sourcetest.RangeChanged(t, err)
+			mustContain(t, err, c.want)
+			if err := catchUpError(t, o, r); err == nil {
+				t.Error("the next start goes on")
+			}
+		})
+	}
+}
+
+// A slot that is gone, invalidated or made anew has lost changes: the capture stops for good.
+func TestLostSlot(t *testing.T) {
+	t.Parallel()
+	s := pgtest.New(t, "max_slot_wal_keep_size=1MB", "max_wal_size=32MB", "min_wal_size=32MB")
+	for _, c := range []struct {
+		name, want string
+		lose       func(t *testing.T, url, slot string)
+	}{
+		{"dropped", "is not there any more", func(t *testing.T, url, slot string) {
+			pgtest.Exec(t, url, "SELECT pg_drop_replication_slot('"+slot+"')")
+		}},
+		{"made anew", "another one was made in its place", func(t *testing.T, url, slot string) {
+			pgtest.Exec(t, url, "SELECT pg_drop_replication_slot('"+slot+"')", "INSERT INTO account VALUES (7)", "SELECT pg_create_logical_replication_slot('"+slot+"', 'pgoutput')")
+		}},
+		{"invalidated", "was invalidated", func(t *testing.T, url, slot string) {
+			for range 8 {
+				pgtest.Exec(t, url, "INSERT INTO account SELECT coalesce(max(id), 0) + 1 FROM account", "SELECT pg_switch_wal()", "CHECKPOINT")
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			url := s.Database(t)
+			pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)", "INSERT INTO account VALUES (1, 'a', 1)")
+			o := options(t, url, account)
+			r := newReplica(t, account)
+			catchUp(t, o, r)
+			c.lose(t, url, slots(t, url)[0])
+			err := catchUpError(t, o, r)
+			sourcetest.RangeChanged(t, err)
+			mustContain(t, err, c.want, "drop the pipeline and start it again")
+			if _, err := Check(context.Background(), o); err == nil && c.name != "made anew" {
+				t.Error("Check finds nothing wrong")
+			}
+			r.reread(o) // what was captured can still be read
+		})
+	}
+}
+
+// A second engine is told who has the slot.
+func TestSlotInUse(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)")
+	o := options(t, url, account)
+	catchUp(t, o, newReplica(t, account))
+	w, err := o.connectReplication(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hangUp(w.PgConn)
+	s := &stream{g: &Capture{opt: o.withDefaults()}}
+	g := open(t, o)
+	defer func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	last, err := g.read.last()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.w = newWriter(g.log, *last.doc)
+	// The capture has it, or is about to: whoever comes second is refused.
+	for {
+		if pid := pgtest.Rows(t, url, "SELECT active_pid FROM pg_replication_slots WHERE active AND database = current_database()"); len(pid) == 1 {
+			err := s.start(context.Background())
+			mustContain(t, err, "is active for PID "+pid[0], "pg_stat_replication")
+			hangUp(s.wire.PgConn)
+			return
+		}
+	}
+}
+
+// The server is killed while changes are received; nothing is lost and nothing comes twice.
+func TestServerKilled(t *testing.T) {
+	t.Parallel()
+	s := pgtest.New(t)
+	url := s.URL()
+	pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)", "INSERT INTO account SELECT i, 'x', i FROM generate_series(1, 100) i")
+	o := options(t, url, account)
+	g := open(t, o)
+	src := g.Source("account")
+	r := newReplica(t, account)
+	poll := func(until int) {
+		for len(r.last) != until {
+			rows, err := src.Poll(context.Background(), r.from, microbatch.Limits{MaxRows: 10})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.apply(rows)
+			if err := src.Ack(context.Background(), r.from); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	poll(100)
+	for round := range 3 {
+		pgtest.Exec(t, url, fmt.Sprintf("INSERT INTO account SELECT i, 'y', i FROM generate_series(%d, %d) i", 1000*(round+1), 1000*(round+1)+49), "UPDATE account SET amount = amount + 1 WHERE id % 7 = 0")
+		if round != 1 {
+			poll(100 + 50*(round+1))
+		}
+		s.Kill(t)
+		s.Start(t)
+	}
+	pgtest.Exec(t, url, "DELETE FROM account WHERE id < 50")
+	poll(100 + 150 - 49)
+	r.equal(url, "SELECT id, owner, amount FROM account")
+	closing(t, src)
+	catchUp(t, o, r)
+	r.equal(url, "SELECT id, owner, amount FROM account")
+	r.reread(o)
+}
