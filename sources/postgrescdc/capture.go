@@ -38,6 +38,7 @@ type shared struct {
 	rows    int64 // the position after the last row of the log, as far as is known
 	written int64 // the writer's idea of it
 	server  LSN   // how far the server's log is known to be
+	quiet   LSN   // up to where nothing of it is for us that the log has not
 	target  LSN   // where a bounded capture ends
 	ended   bool  // the log has all up to target
 	docs    []int64
@@ -166,7 +167,7 @@ func (g *Capture) behind() int64 {
 	if g.shared.server == 0 {
 		return -1
 	}
-	return max0(int64(g.shared.server) - int64(g.shared.durable))
+	return max0(int64(g.shared.server) - int64(max(g.shared.durable, g.shared.quiet)))
 }
 
 // begin takes the first position that a source is read from for acknowledged: an engine begins behind what
@@ -245,11 +246,11 @@ func (g *Capture) confirmable() LSN {
 }
 
 // told takes over what the writer has done.
-func (g *Capture) told(w *writer, server LSN) {
+func (g *Capture) told(w *writer, server, quiet LSN) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := &g.shared
-	s.durable, s.server, s.docs = w.durable, max(s.server, server), w.docs
+	s.durable, s.server, s.quiet, s.docs = w.durable, max(s.server, server), quiet, w.docs
 	if w.rows > s.written {
 		s.rows, s.written = w.rows, w.rows
 	}

@@ -13,6 +13,7 @@ import (
 // Check connects and looks whether the tables can be captured, changes nothing, and says what was found.
 func Check(ctx context.Context, o Options) (found string, err error) {
 	o = o.withDefaults()
+	named := false // the error says which source it is about
 	err = o.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		srv, err := lookAtServer(ctx, conn)
 		if err == nil {
@@ -23,6 +24,7 @@ func Check(ctx context.Context, o Options) (found string, err error) {
 		}
 		doc := document{Publication: o.Publication}
 		if doc.Tables, err = o.resolve(ctx, conn); err != nil {
+			named = true
 			return err
 		}
 		if o.Publication != "" {
@@ -45,10 +47,10 @@ func Check(ctx context.Context, o Options) (found string, err error) {
 		found = fmt.Sprintf("table %s can be captured; it has %s%d rows", r, more, rows)
 		return o.checkSlots(ctx, conn, &found)
 	})
-	if err != nil {
-		return "", fmt.Errorf("source %q: %w", o.Tables[0].Name, err)
+	if err != nil && !named {
+		err = fmt.Errorf("source %q: %w", o.Tables[0].Name, err)
 	}
-	return found, nil
+	return found, err
 }
 
 // checkSlots looks at the slot that is there, or whether another one can be made.

@@ -42,7 +42,7 @@ func Open(ctx context.Context, opt Options) (_ *Capture, err error) {
 	}
 	w.rows = int64(g.log.End())
 	w.newRows = w.rows
-	g.told(w, 0)
+	g.told(w, 0, 0)
 	if opt.Once {
 		return g, nil
 	}
@@ -180,7 +180,8 @@ func (g *Capture) inspect(ctx context.Context, w *writer) error {
 		if err := checkPublication(ctx, conn, w.doc.Publication, tables); err != nil {
 			return fmt.Errorf("%w: %w", err, microbatch.ErrRangeChanged)
 		}
-		return g.warnRetained(there)
+		g.warnRetained(there)
+		return nil
 	})
 }
 
@@ -206,11 +207,21 @@ func (g *Capture) target() LSN {
 // retainedBytes is how much WAL a slot may hold back before people are told.
 const retainedBytes = 1 << 30
 
-func (g *Capture) warnRetained(s *slot) error {
+// watch looks now and then at what the server keeps. What goes wrong with it, the stream meets, too.
+func (g *Capture) watch(ctx context.Context, name string) {
+	_ = g.opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		s, err := lookAtSlot(ctx, conn, name)
+		if err == nil && s != nil {
+			g.warnRetained(s)
+		}
+		return err
+	})
+}
+
+func (g *Capture) warnRetained(s *slot) {
 	if s.walStatus == "unreserved" || s.retained >= retainedBytes {
 		g.opt.Logger.Warn("the server keeps a lot of its log for this pipeline", "retained", term.Bytes(s.retained), "wal_status", s.walStatus)
 	}
-	return nil
 }
 
 // A logger says when the connection is lost and found.

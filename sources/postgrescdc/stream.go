@@ -44,6 +44,7 @@ type stream struct {
 
 const (
 	statusEvery  = time.Second
+	watchEvery   = time.Minute
 	boundedEvery = 20 * time.Millisecond
 )
 
@@ -115,7 +116,7 @@ func (s *stream) session(ctx context.Context) error {
 	}
 	s.tables, s.statusAt, s.confirmed = map[uint32]int{}, time.Time{}, 0
 	for {
-		if err := s.tick(); err != nil {
+		if err := s.tick(ctx); err != nil {
 			return err
 		}
 		if err := s.receive(ctx); err != nil {
@@ -133,7 +134,7 @@ func (s *stream) flush() error {
 	if err := s.w.flush(); err != nil {
 		return err
 	}
-	s.g.told(s.w, s.server)
+	s.g.told(s.w, s.server, s.quiet)
 	return fpReceived.Hit()
 }
 
@@ -244,8 +245,14 @@ func (s *stream) data(ctx context.Context, b []byte) error {
 }
 
 // tick does what is due: a beat, a status to the server, a look at what the server retains.
-func (s *stream) tick() error {
+func (s *stream) tick(ctx context.Context) error {
 	now := time.Now()
+	if now.Sub(s.watchAt) >= watchEvery {
+		if !s.watchAt.IsZero() { // it was just looked at
+			s.g.watch(ctx, s.w.doc.Slot)
+		}
+		s.watchAt = now
+	}
 	bounded := s.g.opt.Bounded && !s.g.ended()
 	if s.quiet > s.w.lsn && s.w.open < 0 && s.begun == nil && (now.Sub(s.beatAt) >= s.g.opt.Heartbeat || bounded && s.quiet >= s.g.target()) {
 		if err := s.w.add(&record{kind: kindBeat, lsn: s.quiet}); err != nil {
@@ -266,7 +273,7 @@ func (s *stream) tick() error {
 		}
 	}
 	s.statusAt, s.confirmed = now, max(confirm, s.confirmed)
-	s.g.told(s.w, s.server)
+	s.g.told(s.w, s.server, s.quiet)
 	return s.status(now, bounded)
 }
 
