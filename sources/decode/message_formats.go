@@ -164,8 +164,7 @@ func (d *csvMessages) maxRows() int         { return 1 }
 func (d *csvMessages) weighs() bool         { return false }
 
 func (d *csvMessages) put(_ *Message, value []byte, b *Builder, cols []*column) (n int, why string) {
-	value = bytes.TrimSuffix(value, []byte{'\n'})
-	value = bytes.TrimSuffix(value, []byte{'\r'})
+	value = bytes.TrimSuffix(value, []byte{'\n'}) // the record's own end; a \r before it is part of that
 	buf, p := b.hold(value)
 	end := p + len(value) + 1
 	d.b, d.cols, d.buf = b, cols, buf
