@@ -52,7 +52,13 @@ func newKafka(t testing.TB) (*pipeline, *kafkatest.Cluster) {
 // records are what a consumer reads that reads only what is committed, from every topic to its end.
 func records(t testing.TB, c *kafkatest.Cluster) map[string][]string {
 	t.Helper()
-	ends, err := c.Admin(t).ListEndOffsets(t.Context(), kafkaTopics...)
+	return recordsOf(t, c, kafkaTopics...)
+}
+
+// recordsOf are those of some topics, in order of their text.
+func recordsOf(t testing.TB, c *kafkatest.Cluster, topics ...string) map[string][]string {
+	t.Helper()
+	ends, err := c.Admin(t).ListEndOffsets(t.Context(), topics...)
 	if err != nil {
 		t.Fatal(err)
 	}

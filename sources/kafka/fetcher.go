@@ -160,17 +160,19 @@ func (f *fetcher) watch(ctx context.Context) {
 	defer f.wg.Done()
 	next := time.Now().Add(f.opt.DiscoverEvery)
 	var last time.Time
+	again := time.Duration(0) // how many looks in a row were asked for
 	for ctx.Err() == nil {
 		f.b.mu.Lock()
 		stale, changed := f.b.stale, f.b.changed
 		f.b.mu.Unlock()
 		now := time.Now()
-		// Never more often than ten times a second, however many partitions ask for it.
-		if due := last.Add(100 * time.Millisecond); stale && now.Before(due) {
+		// Ten times a second at most, however many partitions ask for it, and ever more rarely while that does not help.
+		if due := last.Add(min(again, 10) * 100 * time.Millisecond); stale && now.Before(due) {
 			_ = pause(ctx, due.Sub(now))
 			continue
 		}
 		if !stale && now.Before(next) {
+			again = 0
 			t := time.NewTimer(next.Sub(now))
 			select {
 			case <-changed:
@@ -180,6 +182,7 @@ func (f *fetcher) watch(ctx context.Context) {
 			t.Stop()
 			continue
 		}
+		again++
 		f.look(ctx)
 		last = time.Now()
 		next = last.Add(f.opt.DiscoverEvery)
