@@ -99,13 +99,22 @@ func TestValuesReadBack(t *testing.T) {
 // backTest writes rows, reads them back and compares; cast makes them comparable.
 func backTest(t *testing.T, layout filesink.Layout, columns []vector.Field, rows *vector.Chunk, cast string) {
 	out := planner.Output{Name: "v", Columns: columns}
+	b := sinkBinding{kind: toFiles, output: out, files: filesink.Options{Dir: filepath.Join(t.TempDir(), "out"), Layout: layout}}
+	sameBack(t, columns, rows, writeAndRead(t, b, inserted(rows)), cast)
+}
+
+// inserted are rows as a delta.
+func inserted(rows *vector.Chunk) *vector.Chunk {
 	weight := vector.New(vector.Of(vector.Int64), rows.N)
 	for i := range rows.N {
 		weight.PutI64(i, 1)
 	}
-	delta := &vector.Chunk{N: rows.N, Cols: append(append([]vector.Vector{}, rows.Cols...), weight), Keep: rows.Keep}
-	b := sinkBinding{kind: toFiles, output: out, files: filesink.Options{Dir: filepath.Join(t.TempDir(), "out"), Layout: layout}}
-	got := writeAndRead(t, b, delta)
+	return &vector.Chunk{N: rows.N, Cols: append(append([]vector.Vector{}, rows.Cols...), weight), Keep: rows.Keep}
+}
+
+// sameBack compares what was written with what was read.
+func sameBack(t *testing.T, columns []vector.Field, rows *vector.Chunk, got []*vector.Chunk, cast string) {
+	t.Helper()
 	db, err := duck.Open(duck.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +126,7 @@ func backTest(t *testing.T, layout filesink.Layout, columns []vector.Field, rows
 	}
 	defer conn.Close()
 	for name, chunks := range map[string][]*vector.Chunk{"want": {rows}, "got": got} {
-		in, err := conn.RegisterInput(name, out.Columns)
+		in, err := conn.RegisterInput(name, columns)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -131,7 +140,7 @@ func backTest(t *testing.T, layout filesink.Layout, columns []vector.Field, rows
 		}
 		for _, c := range left {
 			for i := range c.N {
-				t.Errorf("%s: %s\n%v", sql, c.Cols[0].Str(i), out.Columns)
+				t.Errorf("%s: %s\n%v", sql, c.Cols[0].Str(i), columns)
 			}
 		}
 	}
@@ -145,7 +154,22 @@ func writeAndRead(t *testing.T, b sinkBinding, delta *vector.Chunk) []*vector.Ch
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if _, err := s.Open(t.Context(), "p", []microbatch.Target{{Output: b.output}}); err != nil {
+	commitOne(t, s, b.output, delta)
+	shown, err := s.Read(t.Context(), "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := fileRows(t.Context(), b, shown.Batches, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+// commitOne takes one batch through a sink.
+func commitOne(t *testing.T, s microbatch.Sink, out planner.Output, delta *vector.Chunk) {
+	t.Helper()
+	if _, err := s.Open(t.Context(), "p", []microbatch.Target{{Output: out}}); err != nil {
 		t.Fatal(err)
 	}
 	var sum vector.Digest
@@ -170,13 +194,4 @@ func writeAndRead(t *testing.T, b sinkBinding, delta *vector.Chunk) []*vector.Ch
 	if err := s.Commit(t.Context(), permit, microbatch.CommitInfo{Offsets: []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
-	shown, err := s.Read(t.Context(), "p")
-	if err != nil {
-		t.Fatal(err)
-	}
-	rows, err := fileRows(t.Context(), b, shown.Batches, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rows
 }

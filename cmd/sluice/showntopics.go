@@ -7,11 +7,13 @@ import (
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
 	kafkasink "github.com/sluice-sql/sluice/sinks/kafka"
+	"github.com/sluice-sql/sluice/sinks/kafka/encode"
 	"github.com/sluice-sql/sluice/sinks/postgres"
 	"github.com/sluice-sql/sluice/sources/decode"
 )
@@ -52,8 +54,32 @@ func topicRows(b sinkBinding, records []*kgo.Record) ([]*vector.Chunk, error) {
 	}
 	o := decode.MessageOptions{Format: l.Format, Fields: b.output.Columns, Registry: b.kafka.Registry.Options}
 	if l.Mode == kafkasink.ModeDebezium {
-		o.Format, o.Encoding, o.Changes = "debezium", l.Format, planner.Weighted
+		if l.Format == encode.Protobuf {
+			return protobufRows(o, records)
+		}
+		o.Format, o.Encoding, o.Changes, o.Debezium.TextDecimals = "debezium", l.Format, planner.Weighted, true
 	}
+	chunks, err := decodeRecords(o, records)
+	if err != nil {
+		return nil, err
+	}
+	width := len(b.output.Columns)
+	if l.Mode == kafkasink.ModeDebezium {
+		return remaining(chunks, width)
+	}
+	return withoutSeq(chunks, width), nil
+}
+
+// withoutSeq cuts off what a source adds to its columns.
+func withoutSeq(chunks []*vector.Chunk, width int) (out []*vector.Chunk) {
+	for _, c := range chunks {
+		out = append(out, &vector.Chunk{N: c.N, Cols: c.Cols[:width], Keep: c.Keep})
+	}
+	return out
+}
+
+// decodeRecords decodes as a source does that stops at what it cannot read.
+func decodeRecords(o decode.MessageOptions, records []*kgo.Record) ([]*vector.Chunk, error) {
 	d, err := decode.NewMessages(o)
 	if err != nil {
 		return nil, err
@@ -68,15 +94,48 @@ func topicRows(b sinkBinding, records []*kgo.Record) ([]*vector.Chunk, error) {
 		bad := builder.Bad[0]
 		return nil, fmt.Errorf("the record at offset %d is not what the sink writes: %s\nHint: does someone else write to the topic?", bad.Offset, bad.Reason)
 	}
-	width := len(b.output.Columns)
-	if l.Mode == kafkasink.ModeDebezium {
-		return remaining(builder.Finish(), width)
+	return builder.Finish(), nil
+}
+
+// protobufRows adds up events in Protobuf, which no source reads: the rows in them are messages of their own, the
+// second type of the schema's file.
+func protobufRows(o decode.MessageOptions, records []*kgo.Record) ([]*vector.Chunk, error) {
+	images := map[protowire.Number][]*kgo.Record{} // before and after
+	for _, r := range records {
+		if len(r.Value) < 6 {
+			continue // a deleted key
+		}
+		head := append(slices.Clone(r.Value[:5]), 2, 2) // a list of one index: 1
+		for b := r.Value[6:]; len(b) > 0; {
+			n, typ, size := protowire.ConsumeTag(b)
+			if size < 0 || typ != protowire.BytesType {
+				return nil, fmt.Errorf("the record at offset %d is not an event", r.Offset)
+			}
+			value, length := protowire.ConsumeBytes(b[size:])
+			if length < 0 {
+				return nil, fmt.Errorf("the record at offset %d is cut off", r.Offset)
+			}
+			if n <= 2 {
+				images[n] = append(images[n], &kgo.Record{Value: append(slices.Clone(head), value...), Offset: r.Offset, Partition: r.Partition})
+			}
+			b = b[size+length:]
+		}
 	}
-	var out []*vector.Chunk
-	for _, c := range builder.Finish() {
-		out = append(out, &vector.Chunk{N: c.N, Cols: c.Cols[:width], Keep: c.Keep})
+	var changes []*vector.Chunk
+	for n, weight := range map[protowire.Number]int64{1: -1, 2: 1} {
+		chunks, err := decodeRecords(o, images[n])
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range withoutSeq(chunks, len(o.Fields)) {
+			w := vector.New(vector.Of(vector.Int64), c.N)
+			for i := range c.N {
+				w.PutI64(i, weight)
+			}
+			changes = append(changes, &vector.Chunk{N: c.N, Cols: append(slices.Clone(c.Cols), w), Keep: c.Keep})
+		}
 	}
-	return out, nil
+	return remaining(changes, len(o.Fields))
 }
 
 // lastOfKey keeps the newest record of each key, unless it says that the row is gone. Equal keys are in one

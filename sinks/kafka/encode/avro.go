@@ -2,6 +2,7 @@ package encode
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -139,6 +140,12 @@ func (w *avroWriter) scalar(t vector.Type) (schema string, ap appender) {
 		}
 	}
 	i64 := func(v *vector.Vector, i int) int64 { return v.I64(i) }
+	instant := func(dst []byte, v *vector.Vector, i int) ([]byte, error) {
+		if x := v.I64(i); x == math.MaxInt64 || x == -math.MaxInt64 {
+			return dst, errInfinite
+		}
+		return binary.AppendVarint(dst, v.I64(i)), nil
+	}
 	switch t.Kind {
 	case vector.Bool:
 		return `"boolean"`, func(dst []byte, v *vector.Vector, i int) ([]byte, error) { return append(dst, v.U8(i)), nil }
@@ -147,17 +154,22 @@ func (w *avroWriter) scalar(t vector.Type) (schema string, ap appender) {
 	case vector.Int64, vector.UInt32:
 		return `"long"`, long(integer)
 	case vector.Date:
-		return logical("int", "date"), long(func(v *vector.Vector, i int) int64 { return int64(v.I32(i)) })
+		return logical("int", "date"), func(dst []byte, v *vector.Vector, i int) ([]byte, error) {
+			if x := v.I32(i); x == math.MaxInt32 || x == -math.MaxInt32 {
+				return dst, errInfinite
+			}
+			return binary.AppendVarint(dst, int64(v.I32(i))), nil
+		}
 	case vector.Time:
 		return logical("long", "time-micros"), long(i64)
 	case vector.Timestamp:
-		return logical("long", "local-timestamp-micros"), long(i64)
+		return logical("long", "local-timestamp-micros"), instant
 	case vector.TimestampTZ:
-		return logical("long", "timestamp-micros"), long(i64)
+		return logical("long", "timestamp-micros"), instant
 	case vector.TimestampMS:
-		return logical("long", "local-timestamp-millis"), long(i64)
+		return logical("long", "local-timestamp-millis"), instant
 	case vector.TimestampNS:
-		return logical("long", "local-timestamp-nanos"), long(i64)
+		return logical("long", "local-timestamp-nanos"), instant
 	case vector.TimestampS:
 		return logical("long", "local-timestamp-millis"), func(dst []byte, v *vector.Vector, i int) ([]byte, error) {
 			s := v.I64(i)
@@ -197,6 +209,8 @@ func (w *avroWriter) scalar(t vector.Type) (schema string, ap appender) {
 		return avroBytes(dst, scratch), nil
 	}
 }
+
+var errInfinite = errors.New("an infinite time cannot be written as Avro\nHint: cast it to VARCHAR in the view")
 
 func avroBytes(dst, s []byte) []byte {
 	return append(binary.AppendVarint(dst, int64(len(s))), s...)

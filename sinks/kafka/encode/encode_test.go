@@ -77,7 +77,7 @@ var cases = []struct {
 	{vector.Of(vector.TimestampS), `"1970-01-01 00:00:00"`, "1970-01-01 00:00:00 +0000 UTC", `"1970-01-01T00:00:00Z"`},
 	{vector.Of(vector.TimestampMS), `"2026-01-01 00:00:00.001"`, "2026-01-01 00:00:00.001 +0000 UTC", `"2026-01-01T00:00:00.001Z"`},
 	{vector.Of(vector.TimestampNS), `"2026-01-01 00:00:00.000000001"`, "2026-01-01 00:00:00.000000001 +0000 UTC", `"2026-01-01T00:00:00.000000001Z"`},
-	{vector.Of(vector.Timestamp), `"infinity"`, "294247-01-10 04:00:54.775807 +0000 UTC", "!"},
+	{vector.Of(vector.Timestamp), `"infinity"`, "!", "!"},
 	{vector.Of(vector.UUID), `"00112233-4455-6677-8899-aabbccddeeff"`, "00112233-4455-6677-8899-aabbccddeeff", `"00112233-4455-6677-8899-aabbccddeeff"`},
 	{vector.Type{Kind: vector.Enum, Values: []string{"a", "b"}}, `"b"`, "b", `"b"`},
 	{vector.ListOf(vector.Of(vector.Int64)), "[1, 2]", "[1 2]", `["1","2"]`},
