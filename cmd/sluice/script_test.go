@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluice-sql/sluice/internal/kafkatest"
 	"github.com/sluice-sql/sluice/internal/pgtest"
+	"github.com/sluice-sql/sluice/internal/registrytest"
 )
 
 // pgMain stops the shared servers after the tests.
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/script/*.txtar with the real binary. Scripts whose names begin with pg_ get a
-// database of their own in SLUICE_POSTGRES, those with kafka in them a broker in KAFKA.
+// database of their own in SLUICE_POSTGRES, those with kafka in them a broker in KAFKA, and kafka_ a schema registry in REGISTRY.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -58,11 +59,16 @@ func TestScripts(t *testing.T) {
 			if kafka != nil {
 				brokers = strings.Join(kafka.Addrs, ",")
 			}
+			registry := ""
+			if strings.HasPrefix(name, "kafka_") {
+				registry = registrytest.New(t).URL()
+			}
 			testscript.Run(t, testscript.Params{
 				Files: []string{file}, WorkdirRoot: root, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 				Setup: func(e *testscript.Env) error {
 					e.Setenv("SLUICE_POSTGRES", url)
 					e.Setenv("KAFKA", brokers)
+					e.Setenv("REGISTRY", registry)
 					e.Setenv("SLUICE_STATE_DIR", filepath.Join(e.WorkDir, "state"))
 					e.Setenv("PSQLRC", os.DevNull)
 					return nil
