@@ -56,6 +56,7 @@ type Log struct {
 type segment struct {
 	first  Position
 	points []point
+	size   int64 // of a sealed segment, 0 if it was not looked at yet
 }
 
 type point struct {

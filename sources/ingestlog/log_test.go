@@ -173,3 +173,36 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("Release without Truncate: begins at %d: %v", kept.First(), err)
 	}
 }
+
+// TestBytesAfter: what waits is measured exactly where all rows have one length, in segments that this Log wrote and in those
+// that it found.
+func TestBytesAfter(t *testing.T) {
+	m := vfs.NewMem()
+	l := openMem(t, m, Options{SegmentBytes: 1000})
+	for range 50 {
+		if _, err := l.Append(entry("a row of one length", 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	row := frameBytes + int64(len(entry("a row of one length", 1).Body))
+	check := func() {
+		t.Helper()
+		segments := l.Segments()
+		for at := Position(0); at <= 50; at++ {
+			headers := int64(0)
+			for _, first := range segments {
+				if first > at {
+					headers += headerBytes
+				}
+			}
+			got, err := l.BytesAfter(at)
+			if want := int64(50-at)*row + headers; err != nil || got < want-1 || got > want+1 {
+				t.Errorf("after row %d there are %d bytes, want %d: %v", at, got, want, err)
+			}
+		}
+	}
+	check()
+	kill := m.CrashClone(vfs.Crash{})
+	l = openMem(t, kill, Options{SegmentBytes: 1000})
+	check()
+}
