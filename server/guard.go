@@ -1,54 +1,38 @@
 package server
 
 import (
-	"crypto/subtle"
+	"context"
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/sluice-sql/sluice/internal/loopback"
 )
 
-// guardTCP lets in who knows the token, and no browser page: a page can make its visitor's browser send
-// requests to 127.0.0.1, and by rebinding its own host name to 127.0.0.1 also read the answers. The first is
-// seen by Origin and Sec-Fetch-Site, the second by Host. The Unix socket needs none of this: no browser
+// guardTCP lets in who knows the token, and no browser page. The Unix socket needs none of this: no browser
 // reaches it, and its file mode says who may.
+//
+// Requests that bring rows may have the source's own token instead, which whoever answers them looks at.
 func guardTCP(token string, addr net.Addr, next http.Handler) http.Handler {
 	_, port, _ := net.SplitHostPort(addr.String())
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		why, hint := loopback.Refuse(r, port)
+		known := loopback.Bearer(r, token)
 		switch {
-		case !localHost(r.Host, port):
-			reply(w, newError(CodeForbidden, "use the address that `sluice serve` printed", "the request is for host %q", r.Host))
-		case !sameOrigin(r):
-			reply(w, newError(CodeForbidden, "use the sluice command, or send the request from a program", "requests of web pages are refused"))
-		case r.URL.Path != "/healthz" && !authorized(r, token):
+		case why != "":
+			reply(w, newError(CodeForbidden, hint, "%s", why))
+		case known || r.URL.Path == "/healthz":
+			next.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, ingestPath):
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), withoutToken{}, true)))
+		default:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sluice"`)
 			reply(w, newError(CodeUnauthorized, `send the header "Authorization: Bearer …" with the token from STATE_DIR/token`, "the request has no valid token"))
-		default:
-			next.ServeHTTP(w, r)
 		}
 	})
 }
 
-func localHost(hostport, port string) bool {
-	host, p, err := net.SplitHostPort(hostport)
-	if err != nil || p != port {
-		return false
-	}
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
-}
+// withoutToken marks a request that came by TCP and does not have the daemon's token.
+type withoutToken struct{}
 
-func sameOrigin(r *http.Request) bool {
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
-		return false
-	}
-	origin := r.Header.Get("Origin")
-	return origin == "" || origin == "http://"+r.Host
-}
-
-func authorized(r *http.Request, token string) bool {
-	scheme, given, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	return ok && strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare([]byte(given), []byte(token)) == 1
-}
+func hasToken(r *http.Request) bool { return r.Context().Value(withoutToken{}) == nil }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sluice-sql/sluice/internal/loopback"
 )
 
 // maxSocketPath is what fits into sockaddr_un on macOS, the smaller of the systems we run on.
@@ -49,21 +51,15 @@ func listenUnix(path string) (net.Listener, error) {
 
 // listenTCP listens on a loopback address; elsewhere takes any port when that one is in use.
 func listenTCP(address string, elsewhere bool) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("read the TCP address: %w\nHint: write it as %s", err, DefaultListen)
+	l, err := loopback.Listen(address)
+	if errors.Is(err, loopback.ErrInUse) && elsewhere {
+		host, _, _ := net.SplitHostPort(address)
+		l, err = loopback.Listen(net.JoinHostPort(host, "0"))
 	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return nil, fmt.Errorf("%s is not a loopback address\nHint: listen on 127.0.0.1 and let a proxy with TLS and users of its own face the network", address)
+	if failed := new(net.OpError); errors.As(err, &failed) {
+		err = fmt.Errorf("%w\nHint: choose another port with --listen, or --listen off", err)
 	}
-	l, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) && elsewhere {
-		l, err = net.Listen("tcp", net.JoinHostPort(host, "0"))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listen on TCP %s: %w\nHint: choose another port with --listen, or --listen off", address, err)
-	}
-	return l, nil
+	return l, err
 }
 
 const tokenBytes = 32

@@ -1,0 +1,58 @@
+package http
+
+import (
+	"net/http"
+
+	"github.com/sluice-sql/sluice/sources/decode"
+)
+
+// maxShown is how many rows that cannot be read an answer lists.
+const maxShown = 10
+
+// checker decodes rows to see whether they can be. It belongs to one goroutine at a time.
+type checker struct {
+	decoder decode.MessageDecoder
+	options decode.MessageOptions
+}
+
+// check refuses rows that are too long, and those that cannot be read if that is asked for.
+func (h *Handler) check(r rows) error {
+	for i, text := range r.text {
+		if int64(len(text)) > h.opt.MaxRowBytes {
+			return problem(http.StatusRequestEntityTooLarge, "too_large", "raise the source's option max_row_bytes", "row %d is longer than %d bytes", i+1, h.opt.MaxRowBytes)
+		}
+	}
+	if h.opt.Validate == Accept {
+		return nil
+	}
+	c, _ := h.decoders.Get().(*checker)
+	if c == nil {
+		d, m, err := h.opt.Rows.Decoder()
+		if err != nil {
+			return err
+		}
+		c = &checker{d, m}
+	}
+	b := c.options.Builder()
+	for i, text := range r.text {
+		m := decode.Message{Value: text, Offset: int64(i)}
+		if err := c.decoder.Add(&m, b); err != nil {
+			return Unavailable("send it again when it does", "the rows cannot be decoded now: %v", err)
+		}
+	}
+	h.decoders.Put(c)
+	if len(b.Bad) == 0 {
+		return nil
+	}
+	p := problem(http.StatusUnprocessableEntity, "rows_rejected", "nothing of the body was kept: send it again without them, or have the source say validate = 'accept'",
+		"%d of %d rows cannot be read", len(b.Bad), len(r.text))
+	p.Rejected = len(b.Bad)
+	for _, bad := range b.Bad[:min(len(b.Bad), maxShown)] {
+		line := BadLine{Row: int(bad.Offset) + 1, Reason: bad.Reason}
+		if r.line != nil {
+			line.Line = r.line[bad.Offset]
+		}
+		p.Rows = append(p.Rows, line)
+	}
+	return p
+}
