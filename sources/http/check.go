@@ -9,12 +9,6 @@ import (
 // maxShown is how many rows that cannot be read an answer lists.
 const maxShown = 10
 
-// checker decodes rows to see whether they can be. It belongs to one goroutine at a time.
-type checker struct {
-	decoder decode.MessageDecoder
-	options decode.MessageOptions
-}
-
 // check refuses rows that are too long, and those that cannot be read if that is asked for.
 func (h *Handler) check(r rows) error {
 	for i, text := range r.text {
@@ -25,22 +19,21 @@ func (h *Handler) check(r rows) error {
 	if h.opt.Validate == Accept {
 		return nil
 	}
-	c, _ := h.decoders.Get().(*checker)
-	if c == nil {
-		d, m, err := h.opt.Rows.Decoder()
-		if err != nil {
+	d, _ := h.decoders.Get().(decode.MessageDecoder)
+	if d == nil {
+		var err error
+		if d, err = decode.NewMessages(h.opt.Rows.Messages); err != nil {
 			return err
 		}
-		c = &checker{d, m}
 	}
-	b := c.options.Builder()
+	b := h.opt.Rows.Messages.Builder()
 	for i, text := range r.text {
 		m := decode.Message{Value: text, Offset: int64(i)}
-		if err := c.decoder.Add(&m, b); err != nil {
+		if err := d.Add(&m, b); err != nil {
 			return Unavailable("send it again when it does", "the rows cannot be decoded now: %v", err)
 		}
 	}
-	h.decoders.Put(c)
+	h.decoders.Put(d)
 	if len(b.Bad) == 0 {
 		return nil
 	}

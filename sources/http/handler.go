@@ -16,7 +16,7 @@ import (
 type Handler struct {
 	opt      Options
 	memory   budget
-	decoders sync.Pool // of *checker
+	decoders sync.Pool // of decode.MessageDecoder: each is used by one goroutine at a time
 }
 
 // New returns the Handler of a source.
@@ -105,6 +105,8 @@ func (h *Handler) refuse(w http.ResponseWriter, err error) {
 		p.retryAfter = lagSeconds
 	case errors.Is(err, intake.ErrKeyReused):
 		p = problem(http.StatusUnprocessableEntity, "key_reused", "a retry must send the same rows; other rows need a new key", "the Idempotency-Key was used for other rows")
+	case errors.Is(err, intake.ErrMoved):
+		p = Unavailable("send it to the daemon that runs the pipeline now, with the same Idempotency-Key", "another daemon goes on with the pipeline")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		p = problem(http.StatusServiceUnavailable, "canceled", "send it again with the same Idempotency-Key", "the request was given up while it waited")
 		p.retryAfter = 1

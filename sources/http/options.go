@@ -82,6 +82,5 @@ func Validate(o Options) error {
 			errs = append(errs, fmt.Errorf("listen = %w", err))
 		}
 	}
-	_, _, err := o.Rows.Decoder()
-	return errors.Join(append(errs, err)...)
+	return errors.Join(append(errs, o.Rows.Messages.Validate())...)
 }

@@ -14,6 +14,8 @@ const (
 	lines form = iota
 	// maybeJSON are lines, or else a JSON array.
 	maybeJSON
+	// whole is a body that is one row.
+	whole
 	// texts are JSON texts, one after the other, or an array.
 	texts
 )
@@ -29,7 +31,7 @@ func (h *Handler) formOf(r *http.Request) (form, error) {
 	isJSON := slices.Contains(jsonFormats, format)
 	given := r.Header.Get("Content-Type")
 	kind, _, err := mime.ParseMediaType(given)
-	if given == "" {
+	if given == "" || format == "bytes" {
 		kind, err = "", nil
 	}
 	fits := false
@@ -54,6 +56,8 @@ func (h *Handler) formOf(r *http.Request) (form, error) {
 		return 0, problem(http.StatusUnsupportedMediaType, "unsupported", "send "+want, "the body's Content-Type is %q, and the source's format is %s", given, format)
 	case isJSON:
 		return maybeJSON, nil
+	case format == "bytes":
+		return whole, nil
 	}
 	return lines, nil
 }
@@ -66,6 +70,9 @@ type rows struct {
 
 // split takes a body apart. What a row holds, it does not look at.
 func split(body []byte, f form) (rows, error) {
+	if f == whole {
+		return rows{text: [][]byte{body}}, nil
+	}
 	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 	if f == maybeJSON && bytes.HasPrefix(bytes.TrimLeft(body, blanks), []byte("[")) {
 		f = texts

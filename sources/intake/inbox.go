@@ -30,6 +30,8 @@ type Options struct {
 	RetentionBytes int64
 	// SegmentBytes is the size of the log's files, which are deleted whole. Defaults to 64 MiB.
 	SegmentBytes int64
+	// Owner says that whoever opens the Inbox owns what it is a part of now, whoever did before; see MarkMoved.
+	Owner bool
 	// KeepEvery is how many bytes are appended between two writes of the file of keys. Defaults to 64 MiB.
 	KeepEvery int64
 	// Now tells the time. Defaults to time.Now.
@@ -102,6 +104,14 @@ func Open(opt Options) (_ *Inbox, err error) {
 	if torn := log.Torn(); torn != nil {
 		opt.Logger.Warn("an ingest log had a torn tail, which was cut off; a copy was kept", "tail", torn, "copy", torn.Copy)
 	}
+	if opt.Owner {
+		err = unmark(opt.FS, opt.Dir)
+	} else {
+		err = stayed(opt.FS, opt.Dir)
+	}
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
 	b := &Inbox{opt: opt, log: log, keys: newKeyTable(opt.MaxKeys, opt.MaxKeyAge.Microseconds()), pending: map[string]*pending{}}
 	if err := b.restore(); err != nil {
 		return nil, errors.Join(err, log.Close())
@@ -128,8 +138,9 @@ func (b *Inbox) Put(ctx context.Context, d Delivery) (r Receipt, err error) {
 	if p == nil {
 		return r, err
 	}
-	defer func() { b.settle(p, d.Key, sum, r, err) }()
-	return b.append(d, sum)
+	r, err = b.append(d, sum)
+	b.settle(p, d.Key, sum, r)
+	return r, err
 }
 
 func (d Delivery) check() {
@@ -171,16 +182,20 @@ func (b *Inbox) claim(ctx context.Context, key string, sum digest) (Receipt, *pe
 }
 
 // settle says what became of a claimed key.
-func (b *Inbox) settle(p *pending, key string, sum digest, r Receipt, err error) {
+//
+// Why not only after success: rows that are durable are known by their key, whatever went wrong afterwards. The next
+// file of keys says that it has all up to its position.
+func (b *Inbox) settle(p *pending, key string, sum digest, r Receipt) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err == nil {
+	if r.To > r.From {
 		b.keys.add(&keyed{key, sum, r.From, r.To, b.now()})
 	}
 	delete(b.pending, key)
 	close(p.done)
 }
 
+// append returns a Receipt as soon as the rows are durable, maybe with an error.
 func (b *Inbox) append(d Delivery, sum digest) (Receipt, error) {
 	if err := b.lag(); err != nil {
 		return Receipt{}, err
@@ -198,7 +213,7 @@ func (b *Inbox) append(d Delivery, sum digest) (Receipt, error) {
 		bytes += int64(len(e.Body))
 	}
 	b.keep(bytes)
-	return Receipt{From: first, To: first + ingestlog.Position(len(d.Rows))}, nil
+	return Receipt{From: first, To: first + ingestlog.Position(len(d.Rows))}, b.stayed()
 }
 
 // now is the time in microseconds; it never goes back. mu is held.
@@ -210,7 +225,7 @@ func (b *Inbox) now() int64 {
 // Ready says whether Put would refuse a delivery before it is written, so that it need not be read to its end. A
 // retry of a key that is known is never refused.
 func (b *Inbox) Ready(key string) error {
-	if err := b.log.Failed(); err != nil {
+	if err := errors.Join(b.log.Failed(), b.stayed()); err != nil {
 		return err
 	}
 	b.mu.Lock()

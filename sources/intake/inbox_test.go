@@ -245,3 +245,27 @@ func TestCopyWithNewerKeys(t *testing.T) {
 		t.Error("the keys are not those of the rows")
 	}
 }
+
+// TestMoved: rows that a copy of the directory may lack are not acknowledged.
+func TestMoved(t *testing.T) {
+	m := vfs.NewMem()
+	b := open(t, m, Options{})
+	put(t, b, "a", "row")
+	if err := MarkMoved(m, "/in"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Put(t.Context(), delivery("b", "row")); !errors.Is(err, ErrMoved) {
+		t.Errorf("Put: %v", err)
+	}
+	if err := b.Ready("b"); !errors.Is(err, ErrMoved) {
+		t.Errorf("Ready: %v", err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Options{Dir: "/in", FS: m}); !errors.Is(err, ErrMoved) {
+		t.Errorf("Open: %v", err)
+	}
+	b = open(t, m, Options{Owner: true})
+	put(t, b, "c", "row")
+}

@@ -20,30 +20,20 @@ const (
 	DeliveryKey   = "idempotency_key"
 )
 
-// messageKeys are the same as package decode calls them.
-var messageKeys = map[string]string{ReceivedAtKey: "timestamp", PositionKey: "offset", DeliveryKey: "key"}
+// MessageKeys are the same as package decode calls them.
+var MessageKeys = map[string]string{ReceivedAtKey: "timestamp", PositionKey: "offset", DeliveryKey: "key"}
 
 // SourceOptions say what the rows of an Inbox mean.
 type SourceOptions struct {
 	// Name is the declared name, for messages. Required.
 	Name string
-	// Messages say how a row is decoded, each as a message. Metadata has the keys above. Required.
+	// Messages say how a row is decoded, each as a message. Metadata has the keys of package decode, see MessageKeys.
+	// Required.
 	Messages decode.MessageOptions
 	// Partition is where dead letters are said to come from. Defaults to "rows".
 	Partition string
 	// Bounded ends the source when all is read. Defaults to waiting for more.
 	Bounded bool
-}
-
-// Decoder returns a decoder of rows and what makes its builders; the Source's own, for whoever checks rows before Put.
-func (o SourceOptions) Decoder() (decode.MessageDecoder, decode.MessageOptions, error) {
-	m := o.Messages
-	m.Metadata = nil
-	for _, key := range o.Messages.Metadata {
-		m.Metadata = append(m.Metadata, messageKeys[key])
-	}
-	d, err := decode.NewMessages(m)
-	return d, m, err
 }
 
 // Source reads an Inbox, or its directory. Its offsets are positions of the log: {"v":1,"rows":4711}.
@@ -53,7 +43,6 @@ type Source struct {
 	fs      vfs.FS
 	dir     string
 	decoder decode.MessageDecoder
-	builder decode.MessageOptions
 }
 
 var (
@@ -83,11 +72,11 @@ func newSource(opt SourceOptions) (*Source, error) {
 	if opt.Partition == "" {
 		opt.Partition = "rows"
 	}
-	d, m, err := opt.Decoder()
+	d, err := decode.NewMessages(opt.Messages)
 	if err != nil {
 		return nil, fmt.Errorf("source %q: %w", opt.Name, err)
 	}
-	return &Source{opt: opt, decoder: d, builder: m}, nil
+	return &Source{opt: opt, decoder: d}, nil
 }
 
 // PartitionName implements microbatch.PartitionNamer.
@@ -190,7 +179,7 @@ func (s *Source) entries(from, to ingestlog.Position) iter.Seq2[ingestlog.Entry,
 // read decodes rows [from, to), fewer where a limit is reached.
 func (s *Source) read(ctx context.Context, from, to ingestlog.Position, limit microbatch.Limits) (*microbatch.Rows, ingestlog.Position, error) {
 	r := &microbatch.Rows{}
-	b := s.builder.Builder()
+	b := s.opt.Messages.Builder()
 	b.MaxRows = limit.MaxRows
 	at := from
 	full := func() bool { return b.Full() || limit.MaxBytes > 0 && r.Bytes >= limit.MaxBytes }

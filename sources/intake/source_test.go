@@ -49,7 +49,7 @@ var orderColumns = []vector.Field{{Name: "id", Type: vector.Of(vector.Int64)}, {
 	{Name: "name", Type: vector.Of(vector.Varchar)}, {Name: "key", Type: vector.Of(vector.Varchar)}, {Name: "n", Type: vector.Of(vector.Int64)}}
 
 var orderOptions = SourceOptions{Name: "orders", Messages: decode.MessageOptions{Format: "json", Fields: orderColumns,
-	Metadata: []string{"", ReceivedAtKey, "", DeliveryKey, PositionKey}}}
+	Metadata: []string{"", MessageKeys[ReceivedAtKey], "", MessageKeys[DeliveryKey], MessageKeys[PositionKey]}}}
 
 // fill puts deliveries of one row, of hundreds, and of thousands, with rows that cannot be read among them.
 func fill(t testing.TB, b *Inbox) (rows, bad int64) {
