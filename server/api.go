@@ -39,6 +39,7 @@ func (s *Server) routes() []route {
 		{"POST /v1/pipelines/{name}/stop", s.stop},
 		{"POST /v1/pipelines/{name}/resume", s.resume},
 		{"DELETE /v1/pipelines/{name}", s.drop},
+		{"POST /v1/ingest/{name}/{source}", s.ingest},
 	}
 }
 

@@ -131,6 +131,9 @@ func (p *pipeline) drop(ctx context.Context, tables Tables) ([]string, error) {
 	p.mu.Lock()
 	p.enter(Dropping)
 	p.mu.Unlock()
+	// Who comes from now on sees the state; who came before is waited for.
+	p.posting.Lock()
+	p.posting.Unlock() //nolint:staticcheck // it is the waiting that counts
 	return p.clear(ctx, tables)
 }
 

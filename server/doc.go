@@ -29,6 +29,7 @@
 //	POST   /v1/pipelines/NAME/stop    finish the batch and stop
 //	POST   /v1/pipelines/NAME/resume  go on
 //	DELETE /v1/pipelines/NAME         remove it with all that it made
+//	POST   /v1/ingest/NAME/SOURCE     rows for a source (package sources/http)
 //	GET    /v1/version                what runs here
 //	GET    /healthz                   200 while the daemon takes requests
 package server

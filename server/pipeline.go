@@ -21,6 +21,9 @@ type pipeline struct {
 	// command is held by one stop, resume or drop at a time; a channel, so that waiting for it can end.
 	command chan struct{}
 
+	// posting is held, shared, by requests that bring rows: a drop waits for them.
+	posting sync.RWMutex
+
 	mu     sync.Mutex
 	rec    record
 	state  State

@@ -2,11 +2,14 @@ package main
 
 import (
 	"slices"
+	"time"
 
+	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	filesink "github.com/sluice-sql/sluice/sinks/file"
 	kafkasink "github.com/sluice-sql/sluice/sinks/kafka"
+	"github.com/sluice-sql/sluice/sources/intake"
 )
 
 // What each connector can be told in WITH (…). The connectors' own Options say what a value means in
@@ -69,6 +72,28 @@ var nexmarkOptions = []ddl.OptionSpec{
 	{Name: "bid_bytes", Kind: ddl.Bytes, Min: 1, Default: "100"},
 }
 
+// httpOptions are beside those of the format.
+var httpOptions = slices.Concat([]ddl.OptionSpec{
+	optConnector,
+	{Name: "listen", Kind: ddl.String, Doc: "a loopback address, such as 127.0.0.1:8080, to be reached at beside the daemon's; required for sluice run"},
+	{Name: "token", Kind: ddl.String, Doc: "what requests must send as Authorization: Bearer; best '${NAME}', from the environment"},
+	{Name: "token_file", Kind: ddl.String, Doc: "a file that has the token; relative to the SQL file"},
+	{Name: "validate", Kind: ddl.Enum, Enum: []string{"reject", "accept"}, Default: "reject", Doc: "accept takes rows that cannot be read and makes them dead letters; reject refuses their request"},
+	{Name: "when_stopped", Kind: ddl.Enum, Enum: []string{"accept", "refuse"}, Default: "accept", Doc: "whether rows are taken while the pipeline does not run and the daemon does"},
+	{Name: "max_body_bytes", Kind: ddl.Bytes, Min: 1, Default: "16MiB", Doc: "the longest body, unpacked"},
+	{Name: "max_backlog_bytes", Kind: ddl.Bytes, Min: 1, Default: "1GiB", Doc: "how much may wait to be read before requests are refused"},
+	{Name: "idempotency_keys", Kind: ddl.Int, Min: 1, Max: 10_000_000, Default: "100000", Doc: "how many keys are known; the oldest are forgotten first"},
+	{Name: "idempotency_window", Kind: ddl.Duration, Min: int64(time.Second), Default: "24 hours", Doc: "how long a key is known"},
+	{Name: "retention", Kind: ddl.Duration, Doc: "how long rows are kept once they are committed; defaults to for ever, which verify, replay and rebuild need"},
+	{Name: "retention_bytes", Kind: ddl.Bytes, Doc: "how much is kept once it is committed; defaults to all"},
+}, httpFormatOptions)
+
+// httpFormatOptions are those of formats whose rows can stand in a body one after the other.
+var httpFormatOptions = append([]ddl.OptionSpec{{Name: "format", Kind: ddl.Enum, Enum: []string{"json", "csv", "text", "bytes", "changelog", "debezium"}, Default: "json", Doc: "how a row is written"}},
+	slices.DeleteFunc(slices.Clone(messageFormatOptions), func(o ddl.OptionSpec) bool {
+		return !slices.Contains([]string{"timestamp_unit", "time_unit", "decimal_handling_mode", "max_row_bytes", "delimiter", "quote", "escape", "null"}, o.Name)
+	})...)
+
 var postgresOptions = []ddl.OptionSpec{
 	optConnector,
 	{Name: "table", Kind: ddl.String, Doc: "defaults to the view's name"},
@@ -102,7 +127,7 @@ var stdoutOptions = []ddl.OptionSpec{
 var blackholeOptions = []ddl.OptionSpec{optConnector}
 
 var (
-	sourceConnectors = []string{"file", "kafka", "nexmark", "postgres_cdc"}
+	sourceConnectors = []string{"file", "http", "kafka", "nexmark", "postgres_cdc"}
 	tableConnectors  = []string{"file", "postgres_lookup"}
 	sinkConnectors   = []string{"postgres", "file", "kafka", "stdout", "blackhole"}
 )
@@ -112,6 +137,11 @@ var (
 var metadataKeys = map[string][]planner.MetadataKey{
 	"kafka":        kafkaMetadata(),
 	"postgres_cdc": captureMetadata,
+	"http": {
+		{Key: intake.ReceivedAtKey, Doc: "when its request arrived, in UTC", Types: []vector.Type{vector.Of(vector.Timestamp), vector.Of(vector.TimestampTZ)}},
+		{Key: intake.DeliveryKey, Doc: "the Idempotency-Key of its request, NULL without", Types: []vector.Type{vector.Of(vector.Varchar)}},
+		{Key: intake.PositionKey, Doc: "how many rows came before it", Types: []vector.Type{vector.Of(vector.Int64)}},
+	},
 }
 
 // accepts says which changes a connector takes, and what a user can do about the others.

@@ -84,6 +84,10 @@ func (l *loaded) restoreOptions(p place) checkpointstore.RestoreOptions {
 
 func (l *loaded) restoreCopy(ctx context.Context, p place) error {
 	start := time.Now()
+	// What is posted meanwhile would go into files that are about to be replaced.
+	if err := p.inboxes.remove(l.Name); err != nil {
+		return err
+	}
 	c, err := checkpointstore.Restore(ctx, l.restoreOptions(p))
 	if err != nil {
 		return fmt.Errorf("look for a copy of the checkpoint log: %w", err)

@@ -25,6 +25,8 @@ type place struct {
 	// out is where views without a table go; nil discards them, as under a daemon.
 	out *term.Stream
 	log *slog.Logger
+	// inboxes take the rows that are posted to the pipeline's sources; nil where nobody can post.
+	inboxes *inboxes
 	// note shows people what happens before the pipeline runs; nil writes it to log.
 	note func(format string, args ...any)
 	// restoring is told how many bytes of the log were restored, and of how many; it may be nil.
@@ -54,6 +56,8 @@ type engine struct {
 	warnings []string
 
 	dir     pipelineDir
+	inboxes *inboxes
+	name    string
 	sources map[string]microbatch.Source
 	sinks   []microbatch.BoundSink
 }
@@ -106,7 +110,7 @@ func (l *loaded) settle(ctx context.Context, p place) error {
 // openOnce takes the pipeline over, settles what its last engine left, and then records what runs, so that
 // verify and replay can find it.
 func (l *loaded) openOnce(ctx context.Context, p place) (_ *engine, err error) {
-	e := &engine{dir: p.dir}
+	e := &engine{dir: p.dir, inboxes: p.inboxes, name: l.Name}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.Close())
@@ -115,7 +119,10 @@ func (l *loaded) openOnce(ctx context.Context, p place) (_ *engine, err error) {
 	if err := os.MkdirAll(p.dir.tempDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("create the pipeline's directory: %w", err)
 	}
-	if e.sources, err = l.openSources(ctx, purpose{kind: toRun, dir: p.dir, url: p.url(), log: p.log}); err != nil {
+	if err := p.inboxes.attach(l, p.dir, asOwner); err != nil {
+		return nil, err
+	}
+	if e.sources, err = l.openSources(ctx, purpose{kind: toRun, dir: p.dir, url: p.url(), log: p.log, inboxes: p.inboxes}); err != nil {
 		return nil, err
 	}
 	pg, err := l.openSinks(e, p)
@@ -191,6 +198,7 @@ func (l *loaded) record(p place) record {
 
 // Close releases everything; Run has returned.
 func (e *engine) Close() error {
+	e.inboxes.ended(e.name)
 	var errs []error
 	if e.Pipeline != nil {
 		errs = append(errs, e.Pipeline.Close())

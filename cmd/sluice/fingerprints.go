@@ -20,11 +20,14 @@ var neutralOptions = map[string][]string{
 	"kafka": append(names(kafkaClientOptions), "startup", "mode", "on_error", "group_id", "max_buffer_bytes", "discovery_interval", "format"),
 	// What is captured is in the log, with the slot and the publication.
 	"postgres_cdc": {"url", "slot", "publication", "failover", "retention"},
+	"http": {"listen", "token", "token_file", "validate", "when_stopped", "max_body_bytes", "max_backlog_bytes", "idempotency_keys", "idempotency_window", "retention", "retention_bytes",
+		"format"},
 }
 
 // readingOptions say what a row is, and leave its place alone.
 var readingOptions = map[string][]string{
 	"file":  {"encoding", "timestamp_unit", "time_unit", "decimal_handling_mode", "max_row_bytes", "header", "delimiter", "quote", "escape", "null"},
+	"http":  names(httpFormatOptions),
 	"kafka": names(messageFormatOptions),
 }
 

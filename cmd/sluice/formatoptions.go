@@ -9,6 +9,7 @@ import (
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/sources/decode"
+	"github.com/sluice-sql/sluice/sources/intake"
 )
 
 // messageFormatOptions are what sources of messages can be told of their format; a connector adds its own.
@@ -43,11 +44,18 @@ var optionsOfFormat = map[string][]string{
 // messageOptions are the options of a source's messages, checked; errors are at the option or column they are about.
 func (l *loaded) messageOptions(src planner.Source, v ddl.Values) (decode.MessageOptions, error) {
 	o := decode.MessageOptions{
-		Format: v.String("format"), Encoding: v.String("encoding"), KeyFormat: v.String("key_format"), Fields: src.ReadColumns(), Metadata: src.ReadMetadata(),
-		MaxBytes: int(v.Bytes("max_row_bytes")), AvroSchema: v.String("avro_schema"), Registry: l.registryOptions(v),
-		ProtobufSchema: v.String("protobuf_schema"), ProtobufMessage: v.String("protobuf_message"),
+		Format: v.String("format"), Fields: src.ReadColumns(), Metadata: src.ReadMetadata(), MaxBytes: int(v.Bytes("max_row_bytes")),
 		Debezium: decode.DebeziumOptions{TimestampUnit: decode.Units[v.String("timestamp_unit")], TimeUnit: decode.Units[v.String("time_unit")],
 			TextDecimals: v.String("decimal_handling_mode") != "precise"},
+	}
+	if v.Has("key_format") { // not what is posted
+		o.KeyFormat, o.Encoding, o.AvroSchema, o.Registry = v.String("key_format"), v.String("encoding"), v.String("avro_schema"), l.registryOptions(v)
+		o.ProtobufSchema, o.ProtobufMessage = v.String("protobuf_schema"), v.String("protobuf_message")
+	}
+	for i, key := range o.Metadata {
+		if name, ok := intake.MessageKeys[key]; ok {
+			o.Metadata[i] = name
+		}
 	}
 	for _, in := range l.plan.Program.Sources {
 		if in.Name == src.Name {

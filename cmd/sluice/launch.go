@@ -127,6 +127,9 @@ func (l *loaded) bindSource(src planner.Source) (b sourceBinding, err error) {
 	case "postgres_cdc":
 		err := l.bindCapture(&b, v)
 		return b, err
+	case "http":
+		err := l.bindHTTP(&b, v)
+		return b, err
 	}
 	panic("sluice: connector " + b.connector + " was checked and is not known")
 }
@@ -219,7 +222,7 @@ func (l *loaded) checkOptions() error {
 
 func checkSource(src *ddl.Source) (ddl.Values, error) {
 	specs := map[string][]ddl.OptionSpec{}
-	for connector, own := range map[string][]ddl.OptionSpec{"file": fileOptions, "nexmark": nexmarkOptions, "kafka": kafkaOptions, "postgres_cdc": captureOptions} {
+	for connector, own := range map[string][]ddl.OptionSpec{"file": fileOptions, "nexmark": nexmarkOptions, "kafka": kafkaOptions, "postgres_cdc": captureOptions, "http": httpOptions} {
 		specs[connector] = slices.Concat(own, ddl.SourceOptions)
 	}
 	return checkConnector(src.With, "source "+src.Name.Name, sourceConnectors, specs)
@@ -301,7 +304,8 @@ func (l *loaded) checkEnd() error {
 		return nil
 	}
 	return l.refuseEndless(map[string]string{"file": "leave out --until-end, or the option mode", "nexmark": "leave out --until-end, or add events = …",
-		"kafka": "leave out --until-end, or the option mode"})
+		"kafka": "leave out --until-end, or the option mode",
+		"http":  "drill with files instead: a copy of the pipeline has nobody to post to it"})
 }
 
 // refuseEndless refuses sources without an end; hints say by connector what to do.

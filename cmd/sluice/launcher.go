@@ -34,6 +34,9 @@ type launcher struct {
 	// defaults are pipeline options for files that do not set them.
 	defaults map[string]string
 
+	// inboxes take posted rows, for pipelines that run and for those that do not.
+	inboxes *inboxes
+
 	mu sync.Mutex
 	db *database
 }
@@ -41,14 +44,15 @@ type launcher struct {
 var _ server.Launcher = (*launcher)(nil)
 
 func newLauncher(a *app, state stateDir, url string, log *slog.Logger) *launcher {
-	return &launcher{app: a, state: state, url: url, log: log}
+	return &launcher{app: a, state: state, url: url, log: log, inboxes: newInboxes(log)}
 }
 
 // Close stops the embedded cluster, if this process is the last to use it.
 func (n *launcher) Close() error {
+	err := n.inboxes.Close()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.db.Close()
+	return errors.Join(err, n.db.Close())
 }
 
 // database starts the embedded cluster, or starts it again if it has ended.
@@ -181,7 +185,7 @@ func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, er
 			return nil, err
 		}
 	}
-	p := place{dir: n.state.pipeline(l.Name), db: db, log: n.log}
+	p := place{dir: n.state.pipeline(l.Name), db: db, log: n.log, inboxes: n.inboxes}
 	if err := n.restore(ctx, l, s, p); err != nil {
 		return nil, err
 	}
@@ -226,6 +230,9 @@ func (n *launcher) restore(ctx context.Context, l *loaded, s server.Spec, p plac
 // Drop implements server.Launcher.
 func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables) ([]string, error) {
 	dir := n.state.pipeline(s.Name)
+	if err := n.inboxes.remove(s.Name); err != nil {
+		return nil, err
+	}
 	var dropped []string
 	url := n.url
 	if n.url != "" || exists(filepath.Join(string(n.state), "postgres")) {

@@ -68,6 +68,8 @@ type loaded struct {
 	settings ddl.Values
 	sources  []sourceBinding
 	sinks    []sinkBinding
+	// posted are the sources that rows are posted to.
+	posted []postedSource
 	// restored says that a savepoint was put back.
 	restored bool
 	// copies are where the log is copied to, the checkpoint before the replica.

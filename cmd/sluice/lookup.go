@@ -22,6 +22,8 @@ type purpose struct {
 	log *slog.Logger
 	// captures are the slots that were opened for sources so far, by directory.
 	captures map[string]*postgrescdc.Capture
+	// inboxes are where rows arrive that are pushed; nil where nobody pushes.
+	inboxes *inboxes
 }
 
 type purposeKind int

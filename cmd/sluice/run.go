@@ -132,7 +132,7 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return orInterrupted(starting, err)
 	}
-	if err := l.checkEnd(); err != nil {
+	if err := ddl.Join(l.checkEnd(), l.checkReached()); err != nil {
 		return err
 	}
 	p, done, err := o.place(starting, l)
@@ -141,6 +141,8 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, done()) }()
 
+	p.inboxes = newInboxes(o.log)
+	defer func() { err = errors.Join(err, p.inboxes.Close()) }()
 	view := newRunView(o.app, l, p)
 	defer view.close()
 	p.log, p.note, p.restoring = o.log, view.note, view.restoring

@@ -69,6 +69,9 @@ func (v *runView) opened(e *engine) {
 	if p.Batch > 0 {
 		v.note("pipeline %s goes on after batch %s, epoch %d", v.l.Name, term.Count(p.Batch), p.Epoch)
 	}
+	for _, at := range v.p.inboxes.reached(v.l) {
+		v.note("post rows to: %s", at)
+	}
 	if v.p.db != nil {
 		if cmd := v.p.db.psqlNow(); cmd != "" && !v.l.UntilEnd {
 			v.note("read it with: %s", cmd)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-sql/sluice/server"
 	"github.com/sluice-sql/sluice/sinks/postgres"
+	"github.com/sluice-sql/sluice/sources/intake"
 )
 
 // engineOwner names this process in leases: machine, process, and a random part, because numbers of processes
@@ -147,6 +148,13 @@ func (n *launcher) fetch(ctx context.Context, name string) error {
 	if err := os.RemoveAll(string(tmp)); err != nil {
 		return err
 	}
+	// What it has open here is about to be replaced.
+	if err := n.inboxes.remove(name); err != nil {
+		return err
+	}
+	if err := markMoved(from); err != nil {
+		return err
+	}
 	if err := bringPipeline(ctx, from, tmp); err != nil {
 		return fmt.Errorf("bring the log of pipeline %s from %s: %w", name, from, err)
 	}
@@ -218,7 +226,7 @@ func bringTree(ctx context.Context, from, to string) error {
 			return fs.SkipDir
 		case d.IsDir():
 			return os.MkdirAll(target, 0o700)
-		case !d.Type().IsRegular(), name == "LOCK", strings.HasSuffix(name, ".tmp"), strings.HasPrefix(name, ".tmp-"), strings.HasPrefix(name, ".new-"):
+		case !d.Type().IsRegular(), name == "LOCK", name == intake.MovedFile, strings.HasSuffix(name, ".tmp"), strings.HasPrefix(name, ".tmp-"), strings.HasPrefix(name, ".new-"):
 			return nil
 		case strings.HasSuffix(name, ".snap") && os.Link(path, target) == nil:
 			return nil

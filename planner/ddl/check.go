@@ -61,6 +61,12 @@ type value struct {
 	list  []string
 }
 
+// Has says that the context knows an option.
+func (v Values) Has(name string) bool {
+	_, ok := v.values[name]
+	return ok
+}
+
 // Check compares an option list with what the context knows, for example `connector "file"`. The error is
 // an Errors with every problem: unknown names, wrong types, missing and duplicate options.
 func Check(opts Options, context string, specs []OptionSpec) (Values, error) {
