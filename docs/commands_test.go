@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write what the commands print into the 
 // documents have ```console blocks: lines that begin with "$ " are commands, "> " continues one, and what
 // follows is what they print, both streams together. The blocks of a document run in order, in one folder
 // that has queries and testdata in it, with a state directory and a PostgreSQL of their own.
-var documents = []string{"../README.md", "sql.md", "nexmark.md", "operations.md", "kafka.md", "cdc.md", "formats.md"}
+var documents = []string{"../README.md", "sql.md", "nexmark.md", "operations.md", "kafka.md", "cdc.md", "formats.md", "http.md"}
 
 func TestCommands(t *testing.T) {
 	if testing.Short() {
