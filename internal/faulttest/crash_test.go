@@ -25,7 +25,7 @@ var tolerated = map[string]string{
 // to the tables of an undisturbed run.
 func TestCrashMatrix(t *testing.T) {
 	points := slices.DeleteFunc(failpoints(t), func(p string) bool {
-		return ofTables(p) || ofCaptures(p) || ofRepairs(p) || ofChanges(p) || ofCopies(p) || ofKafkaSinks(p)
+		return ofTables(p) || ofPosts(p) || ofCaptures(p) || ofRepairs(p) || ofChanges(p) || ofCopies(p) || ofKafkaSinks(p)
 	})
 	reach := passes(t, points)
 	fired := &firedSet{}
@@ -201,7 +201,7 @@ func TestCrashInRecovery(t *testing.T) {
 // inRecovery says whether a start that settles a batch may pass the point. The others first come when new
 // batches run, which is the crash matrix's business.
 func inRecovery(point string) bool {
-	for _, later := range []string{"mirror.", "restore.", "savepoint.", "change.", "ingest.", "cdc.", "log.repair.", "kafkasink.", "snapshot.", "retention.", "manifest.", "log.segment.", "log.plan.", "log.prepare.", "batch.after_plan", "batch.after_prepare"} {
+	for _, later := range []string{"mirror.", "restore.", "savepoint.", "change.", "ingest.", "intake.", "cdc.", "log.repair.", "kafkasink.", "snapshot.", "retention.", "manifest.", "log.segment.", "log.plan.", "log.prepare.", "batch.after_plan", "batch.after_prepare"} {
 		if strings.HasPrefix(point, later) {
 			return false
 		}

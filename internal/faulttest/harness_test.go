@@ -67,6 +67,8 @@ func (r result) String() string {
 // command prepares a command line. extra is its additional environment.
 func (p *pipeline) command(ctx context.Context, extra []string, args ...string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
 	cmd := exec.CommandContext(ctx, binary, args...)
+	// What hangs tells where.
+	cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(syscall.SIGQUIT) }, 10*time.Second
 	cmd.Env = append(os.Environ(), "SLUICE_POSTGRES="+p.url, "SLUICE_STATE_DIR="+p.state)
 	cmd.Env = append(append(cmd.Env, p.env...), extra...)
 	var stdout, stderr bytes.Buffer
