@@ -97,6 +97,31 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// TestDiffMetadata: a METADATA column is not in the rows, so that one more changes nothing but what the views say of it.
+func TestDiffMetadata(t *testing.T) {
+	t.Parallel()
+	file := func(columns, options string) *change.Version {
+		return versionOf(t, "CREATE SOURCE s (k BIGINT"+columns+") WITH (connector = 'http'"+options+"); CREATE MATERIALIZED VIEW v AS SELECT k, max(p) AS p FROM s GROUP BY k;")
+	}
+	const position, received = ", p BIGINT METADATA FROM 'position'", ", r TIMESTAMP METADATA FROM 'received_at'"
+	for _, c := range []struct {
+		name     string
+		old, now *change.Version
+		want     change.Verdict
+	}{
+		{"the same", file(position, ""), file(position, ""), change.Identical},
+		{"options of how rows are taken", file(position, ""), file(position, ", listen = '127.0.0.1:0', validate = 'accept', retention = '1 day'"), change.Identical},
+		{"one more", file(position, ""), file(position+received, ""), change.Compatible},
+		{"one fewer", file(position+received, ""), file(position, ""), change.Compatible},
+		{"one from the row instead", file(position, ""), file(", p BIGINT", ""), change.Rebuild},
+		{"another format", file(position, ""), file(position, ", format = 'csv'"), change.Rebuild},
+	} {
+		if d := change.Compare(c.old, c.now); d.Verdict != c.want {
+			t.Errorf("%s: %v, want %v: %v", c.name, d.Verdict, c.want, d.Worst())
+		}
+	}
+}
+
 // A version survives the log, and one of a newer format is refused by name.
 func TestVersionInLog(t *testing.T) {
 	t.Parallel()
