@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -117,13 +118,26 @@ func interruptible(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	quit, ended := make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(ended)
 		select {
 		case <-signals:
 			signal.Stop(signals)
 			cancel(errInterrupted)
 		case <-ctx.Done():
+		case <-quit:
 		}
 	}()
-	return ctx, func() { signal.Stop(signals); cancel(nil) }
+	return ctx, sync.OnceFunc(func() {
+		signal.Stop(signals)
+		close(quit)
+		<-ended
+		select { // one that came last: whoever asks for the cause must hear of it
+		case <-signals:
+			cancel(errInterrupted)
+		default:
+			cancel(nil)
+		}
+	})
 }

@@ -163,9 +163,15 @@ func (o *runOptions) run(ctx context.Context) (err error) {
 		return orInterrupted(starting, err)
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
 	started()
+	if err := orInterrupted(starting, nil); err != nil {
+		return err // by a signal that came when there was nothing left to break off
+	}
 	view.opened(e)
-	err = runUntilSignal(ctx, e, view)
+	err = runUntilSignal(ctx, e, view, signals)
 	view.close()
 	if errors.Is(err, errInterrupted) || err == nil {
 		return errors.Join(err, o.summary(l, p, e.Progress(), err))
@@ -225,12 +231,9 @@ func (o *runOptions) place(ctx context.Context, l *loaded) (p place, done func()
 
 // runUntilSignal runs the pipeline. The first signal stops it after the batch at hand, the second aborts
 // that batch, a third kills the process.
-func runUntilSignal(ctx context.Context, e *engine, view *runView) error {
+func runUntilSignal(ctx context.Context, e *engine, view *runView, signals chan os.Signal) error {
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
 	tick := time.NewTicker(view.interval())

@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,6 +52,24 @@ func TestSaid(t *testing.T) {
 	} {
 		if got := said(c.err); got != c.want {
 			t.Errorf("said(%v) = %v", c.err, got)
+		}
+	}
+}
+
+// TestLateSignal: a signal that comes when a start is just over is not lost; the command went on as if nothing was.
+func TestLateSignal(t *testing.T) {
+	here := make(chan os.Signal, 1)
+	signal.Notify(here, syscall.SIGTERM)
+	defer signal.Stop(here)
+	for range 100 {
+		ctx, stop := interruptible(t.Context())
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		<-here
+		stop()
+		if !errors.Is(orInterrupted(ctx, nil), errInterrupted) {
+			t.Fatal("the signal was lost")
 		}
 	}
 }
