@@ -85,10 +85,13 @@ func (p *posted) renewed(s postedSource, dir pipelineDir, as ownership, log *slo
 	}
 	next := &posted{source: s, as: as, handler: handler, token: token}
 	if p != nil {
-		if p.inbox.Failed() == nil && p.as >= as && p.source.sameInbox(s) {
-			next.inbox, next.as = p.inbox, p.as
+		if p.inbox.Failed() == nil && p.source.sameInbox(s) {
+			next.inbox, next.as = p.inbox, max(p.as, as)
 			next.running.Store(p.running.Load())
-			return next, nil
+			if next.as > p.as {
+				err = p.inbox.Own()
+			}
+			return next, err
 		}
 		// Why ignored: what could not be closed well is repaired by Open, which says so.
 		_ = p.inbox.Close()

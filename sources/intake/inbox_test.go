@@ -268,4 +268,8 @@ func TestMoved(t *testing.T) {
 	}
 	b = open(t, m, Options{Owner: true})
 	put(t, b, "c", "row")
+	if err := errors.Join(MarkMoved(m, "/in"), b.Own()); err != nil {
+		t.Fatal(err)
+	}
+	put(t, b, "d", "row")
 }

@@ -43,6 +43,9 @@ func stayed(fsys vfs.FS, dir string) error {
 
 func (b *Inbox) stayed() error { return stayed(b.opt.FS, b.opt.Dir) }
 
+// Own takes the mark away: whoever has the Inbox open owns what it is a part of now.
+func (b *Inbox) Own() error { return unmark(b.opt.FS, b.opt.Dir) }
+
 // unmark takes the mark away: the directory has an owner again.
 func unmark(fsys vfs.FS, dir string) error {
 	err := fsys.Remove(filepath.Join(dir, MovedFile))
