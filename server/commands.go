@@ -133,7 +133,8 @@ func (p *pipeline) drop(ctx context.Context, tables Tables) ([]string, error) {
 	p.mu.Unlock()
 	// Who comes from now on sees the state; who came before is waited for.
 	p.posting.Lock()
-	p.posting.Unlock() //nolint:staticcheck // it is the waiting that counts
+	//lint:ignore SA2001 it is the waiting that counts
+	p.posting.Unlock()
 	return p.clear(ctx, tables)
 }
 

@@ -1,6 +1,7 @@
 package faulttest
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -65,6 +66,9 @@ type poster struct {
 	posts     int
 	// once gives a post up at its first failure, as a client without a disk might.
 	once bool
+	// sockets are those of daemons, of which it goes to the next when one does not take a post. Defaults to none: url
+	// says it all.
+	sockets []string
 
 	client  http.Client
 	acked   []string
@@ -89,15 +93,24 @@ func (c *poster) send(i int) bool {
 	}
 	r.Header.Set("Idempotency-Key", c.post(i))
 	res, err := c.client.Do(r)
-	if err != nil {
-		return false
+	if err == nil && res.Body.Close() == nil && res.StatusCode == http.StatusOK {
+		return true
 	}
-	return res.Body.Close() == nil && res.StatusCode == http.StatusOK
+	c.client.CloseIdleConnections()
+	if len(c.sockets) > 0 {
+		c.sockets = append(c.sockets[1:], c.sockets[0])
+	}
+	return false
 }
 
 // run posts until all is acknowledged or given up, or stop is closed.
 func (c *poster) run(stop <-chan struct{}) {
 	c.client.Timeout = 5 * time.Second
+	if len(c.sockets) > 0 {
+		c.client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", c.sockets[0])
+		}}
+	}
 	defer c.client.CloseIdleConnections()
 	pause := time.NewTicker(5 * time.Millisecond)
 	defer pause.Stop()
@@ -281,4 +294,48 @@ func (p *pipeline) tearPosts(t testing.TB) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestPostedStandby: a daemon is paused while clients post, another takes the pipeline over, and the first wakes up. What
+// either acknowledged is there once.
+func TestPostedStandby(t *testing.T) {
+	t.Parallel()
+	two := newPair(t, strings.ReplaceAll(postedSQL, ", listen = 'ADDRESS'", ""), nil)
+	const url = "http://sluice/v1/ingest/faults/event"
+	socket := func(p *pipeline) string { return filepath.Join(p.state, "sluice.sock") }
+	patient := &poster{name: "a", url: url, posts: 300, sockets: []string{socket(two.a), socket(two.b)}}
+	loyal := &poster{name: "b", url: url, posts: 100000, once: true, sockets: []string{socket(two.a)}}
+	a := two.a.serve(t, "")
+	if r := two.a.sluice(t, nil, "submit", two.a.file(), "--detach"); r.code != 0 {
+		t.Fatal(r)
+	}
+	b := two.b.serve(t, "", "--standby", two.a.state)
+	two.b.awaitState(t, "standby")
+	done, stop := make(chan struct{}), make(chan struct{})
+	var rest sync.WaitGroup
+	go func() {
+		defer close(done)
+		patient.run(nil)
+	}()
+	rest.Go(func() { loyal.run(stop) })
+	two.a.awaitState(t, "running")
+	eventually(t, "a batch", func() bool { return len(pgtest.Rows(t, two.a.url, "SELECT post FROM posts LIMIT 1")) > 0 })
+	epoch := two.b.epoch(t)
+	a.signal(t, syscall.SIGSTOP)
+	eventually(t, "takeover", func() bool { return two.b.epoch(t) != epoch })
+	a.signal(t, syscall.SIGCONT)
+	if r := a.wait(t); r.code != 5 {
+		t.Errorf("the daemon that was taken over from: %v", r)
+	}
+	<-done
+	close(stop)
+	rest.Wait()
+	b.signal(t, syscall.SIGTERM)
+	if r := b.wait(t); r.code != 0 {
+		t.Error(r)
+	}
+	if len(loyal.acked) == 0 || patient.retries == 0 {
+		t.Errorf("the takeover hit nothing: %d acknowledged by the first, %d retries", len(loyal.acked), patient.retries)
+	}
+	two.b.finishPosted(t, patient, loyal)
 }
