@@ -42,7 +42,7 @@ func (a *app) runCommand() *cobra.Command {
 Views go to PostgreSQL: the server that --postgres or SLUICE_POSTGRES names, or else a private one that sluice
 runs in its state directory. Sinks with connector = 'file' write files instead. A SELECT without CREATE, and sinks
 with connector = 'stdout', print their rows; a pipeline with nothing else keeps no state unless --state-dir is given.
-PostgreSQL is only started for views that go there.
+PostgreSQL is only started for views that go there. Sources with connector = 'http' are posted to at their option listen.
 
 A file that changed goes on from its log where its state allows, which sluice diff tells beforehand. Where it does not,
 --rebuild computes the new version from the beginning of its sources, into tables of its own, up to where the old one's

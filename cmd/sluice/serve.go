@@ -41,6 +41,8 @@ later up to a minute; one that would only fail again waits for somebody.
 
 The daemon listens on a Unix socket in the state directory, which only its user can open, and on 127.0.0.1 for
 programs that send the token in STATE_DIR/token; docs/api.md describes the requests. Web pages cannot reach it.
+Sources with connector = 'http' take rows there, at POST /v1/ingest/PIPELINE/SOURCE, with a token of their own, also
+while their pipeline is stopped; docs/http.md has a quick start.
 
 The first SIGINT or SIGTERM lets every pipeline finish its batch, the second gives the batches up. Either way the
 next daemon goes on from there. Variables in SQL files, ${NAME}, come from the daemon's environment.
@@ -53,6 +55,7 @@ that was only paused or cut off commits nothing afterwards, and ends with exit c
 		Example: `  sluice serve                              # in one terminal, or under systemd
   sluice submit flights.sql                 # in another
   sluice ls
+  curl --unix-socket ~/.local/state/sluice/sluice.sock --data-binary @rows.ndjson http://sluice/v1/ingest/NAME/SOURCE
   sluice serve --state-dir /shared/a --postgres URL                        # on one machine
   sluice serve --state-dir /shared/b --postgres URL --standby /shared/a    # on another`,
 		Args: cobra.NoArgs,
