@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-sql/sluice/internal/kafkaclient"
@@ -194,6 +195,9 @@ func (s *Sink) belongs(ctx context.Context, l *ledger) error {
 		return fmt.Errorf("topic %s was written with %s, and the sink now says %s\nHint: put the option back as it was, or give the sink another name and topic", l.Rows.Topic, was, is)
 	case l.Rows.Topic != s.o.Layout.Topic: // nothing was committed yet, and the file was edited
 		rows, err := s.extentNow(ctx, s.o.Layout.Topic)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return nil // only Check comes here; Open makes it first
+		}
 		if err != nil {
 			return err
 		}
@@ -201,7 +205,7 @@ func (s *Sink) belongs(ctx context.Context, l *ledger) error {
 	}
 	if s.o.DeadLetters && l.Letters == nil {
 		letters, err := s.extentNow(ctx, s.o.DeadLetterTopic)
-		if err != nil {
+		if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) { // as above
 			return err
 		}
 		l.Letters = letters
@@ -213,7 +217,12 @@ func (s *Sink) belongs(ctx context.Context, l *ledger) error {
 // sameTopic refuses a topic that is not the one that was written, or has less than was written.
 func (s *Sink) sameTopic(ctx context.Context, e *extent) error {
 	t, err := s.describe(ctx, e.Topic)
-	if err != nil {
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition) && e.Records > 0:
+		return fmt.Errorf("%w: topic %s is gone\nHint: it was deleted; drop the pipeline to begin again", ErrDisagree, e.Topic)
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return nil // Open makes it first
+	case err != nil:
 		return err
 	}
 	if e.TopicID != "" && t.id.String() != e.TopicID {
