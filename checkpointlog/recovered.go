@@ -30,6 +30,8 @@ type Recovered struct {
 	// Offsets are per source after LastPrepared, and OffsetsBefore those before it (nil when LastPrepared
 	// is the snapshot's batch). A source is absent until a batch reads it.
 	Offsets, OffsetsBefore map[string]json.RawMessage
+	// FirstPlanned is set by History alone: from that batch on EachBatch has the plans.
+	FirstPlanned int64
 	// Torn says what was cut off, nil if nothing was.
 	Torn *TornTail
 	// BadSnapshots are those found damaged; they were set aside (*.bad) and an older one or the log
