@@ -171,13 +171,12 @@ func (t *Table) ApplyDelta(b []byte) error {
 	if err != nil {
 		return fmt.Errorf("apply delta to state %q: %w", t.spec.Name, err)
 	}
-	t.deleteKeys(d.removed)
-	t.upsert(d.updated, nil)
+	inParts(d.removed, t.deleteKeys)
+	inParts(d.updated, func(c *vector.Chunk) { t.upsert(c, nil) })
 	if d.evicted {
 		t.evict(d.bound, flagNew|flagDirty)
 	}
-	t.deleteKeys(d.inserted)
-	t.upsert(d.inserted, nil)
+	inParts(d.inserted, t.replace)
 	t.Commit()
 	return nil
 }

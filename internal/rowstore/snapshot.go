@@ -217,7 +217,7 @@ func (t *Table) load(b []byte) error {
 		return fmt.Errorf("%d bytes left over", len(rest))
 	}
 	before := t.keys.n
-	t.upsert(c, nil)
+	inParts(c, func(c *vector.Chunk) { t.upsert(c, nil) })
 	if t.keys.n != before+c.N {
 		t.Rollback()
 		return errors.New("a key occurs twice")
