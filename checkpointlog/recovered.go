@@ -106,8 +106,22 @@ func (r *Recovered) EachPrepared(fn func(*Prepared) error) error {
 // ErrStop ends an iteration early and successfully.
 var ErrStop = errors.New("stop")
 
-// EachBatch is EachPrepared with the plan that the batch executed. fn may return ErrStop.
+// EachBatch is EachPrepared with the plan that the batch executed. fn may return ErrStop. One batch is read ahead.
 func (r *Recovered) EachBatch(fn func(*Planned, *Prepared) error) error {
+	type batch struct {
+		plan     *Planned
+		prepared *Prepared
+	}
+	err := ahead(0, func(hand func(batch) error) error {
+		return r.readBatches(func(plan *Planned, p *Prepared) error { return hand(batch{plan, p}) })
+	}, func(b batch) error { return fn(b.plan, b.prepared) })
+	if err != nil && !errors.Is(err, ErrStop) {
+		return fmt.Errorf("reading logged batches: %w", err)
+	}
+	return nil
+}
+
+func (r *Recovered) readBatches(fn func(*Planned, *Prepared) error) error {
 	var from int64
 	if r.Snapshot != nil {
 		from = r.Snapshot.Batch
@@ -115,10 +129,7 @@ func (r *Recovered) EachBatch(fn func(*Planned, *Prepared) error) error {
 	plans := make(map[int64]*Planned)
 	for _, seg := range r.segments {
 		if err := r.eachBatchOf(seg, from, plans, fn); err != nil {
-			if errors.Is(err, ErrStop) {
-				return nil
-			}
-			return fmt.Errorf("reading logged batches: %w", err)
+			return err
 		}
 	}
 	return nil

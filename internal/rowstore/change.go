@@ -48,13 +48,13 @@ func (t *Table) replace(rows *vector.Chunk) {
 
 // inParts calls f with parts of a chunk that are small enough for the index entries that a lookup touched to be in
 // the cache still when its rows are changed.
-func inParts(c *vector.Chunk, f func(*vector.Chunk)) {
-	if c.N <= vector.Size {
+func (t *Table) inParts(c *vector.Chunk, f func(*vector.Chunk)) {
+	if c.N <= t.partRows {
 		f(c)
 		return
 	}
-	for from := 0; from < c.N; from += vector.Size {
-		f(c.Slice(from, min(from+vector.Size, c.N)))
+	for from := 0; from < c.N; from += t.partRows {
+		f(c.Slice(from, min(from+t.partRows, c.N)))
 	}
 }
 

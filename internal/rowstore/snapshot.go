@@ -192,35 +192,55 @@ func (t *Table) SnapshotAbort() {
 // Load adds a block of a snapshot to a table that has seen no batch yet. Blocks must be loaded in the
 // order in which they were written. After an error the table is of no use.
 func (t *Table) Load(b []byte) error {
-	if len(t.undo.ops) > 0 {
-		invariant("state %q: Load inside a batch", t.spec.Name)
+	rows, err := t.DecodeBlock(b)
+	if err != nil {
+		return err
 	}
-	if len(b) == 0 {
-		return nil
-	}
-	if err := t.load(b); err != nil {
-		return fmt.Errorf("load snapshot of state %q: %w", t.spec.Name, err)
-	}
-	return nil
+	return t.LoadBlock(rows)
 }
 
-func (t *Table) load(b []byte) error {
+// DecodeBlock is the first half of Load. It may be called from any goroutine while the table is used: it reads
+// nothing that changes. The answer refers to b.
+func (t *Table) DecodeBlock(b []byte) (*vector.Chunk, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	rows, err := t.decodeBlock(b)
+	if err != nil {
+		return nil, t.loadError(err)
+	}
+	return rows, nil
+}
+
+func (t *Table) loadError(err error) error {
+	return fmt.Errorf("load snapshot of state %q: %w", t.spec.Name, err)
+}
+
+func (t *Table) decodeBlock(b []byte) (*vector.Chunk, error) {
 	b, err := t.readHeader(b, snapshotVersion)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c, rest, err := t.decodeRows(b)
-	if err != nil {
-		return err
+	if err == nil && len(rest) != 0 {
+		err = fmt.Errorf("%d bytes left over", len(rest))
 	}
-	if len(rest) != 0 {
-		return fmt.Errorf("%d bytes left over", len(rest))
+	return c, err
+}
+
+// LoadBlock is the second half of Load.
+func (t *Table) LoadBlock(rows *vector.Chunk) error {
+	if len(t.undo.ops) > 0 {
+		invariant("state %q: LoadBlock inside a batch", t.spec.Name)
+	}
+	if rows == nil {
+		return nil
 	}
 	before := t.keys.n
-	inParts(c, func(c *vector.Chunk) { t.upsert(c, nil) })
-	if t.keys.n != before+c.N {
+	t.inParts(rows, func(c *vector.Chunk) { t.upsert(c, nil) })
+	if t.keys.n != before+rows.N {
 		t.Rollback()
-		return errors.New("a key occurs twice")
+		return t.loadError(errors.New("a key occurs twice"))
 	}
 	t.Commit()
 	return nil
