@@ -57,7 +57,7 @@ const (
 const (
 	sliceRows = 16_384
 	maxSlices = 32
-	sliceTime = 20 * time.Millisecond
+	sliceTime = 10 * time.Millisecond
 )
 
 // restored takes note of the snapshot that the state was restored from: the next can be a delta on it. The log's
