@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 )
 
@@ -38,6 +40,8 @@ func (s *Server) routes() []route {
 		{"GET /v1/pipelines/{name}/sql", s.sql},
 		{"POST /v1/pipelines/{name}/stop", s.stop},
 		{"POST /v1/pipelines/{name}/resume", s.resume},
+		{"PUT /v1/pipelines/{name}", s.replace},
+		{"DELETE /v1/pipelines/{name}/replacement", s.cancelReplacement},
 		{"DELETE /v1/pipelines/{name}", s.drop},
 	}
 }
@@ -69,7 +73,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if len(spec.SQL) > maxSQLBytes {
-		reply(w, newError(CodeBadRequest, "split it into several pipelines", "the SQL has %d bytes, and %d are allowed", len(spec.SQL), maxSQLBytes))
+		reply(w, tooLong(spec))
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
@@ -81,6 +85,53 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Location", "/v1/pipelines/"+spec.Name)
 	send(w, http.StatusCreated, status)
+}
+
+func (s *Server) replace(w http.ResponseWriter, r *http.Request) {
+	var spec Spec
+	if err := receive(w, r, &spec); err != nil {
+		reply(w, err)
+		return
+	}
+	name := r.PathValue("name")
+	rebuild, err := strconv.ParseBool(cmp.Or(r.URL.Query().Get("rebuild"), "false"))
+	switch {
+	case err != nil:
+		reply(w, newError(CodeBadRequest, "say rebuild=true or rebuild=false", "rebuild is %q", r.URL.Query().Get("rebuild")))
+		return
+	case spec.Name != name:
+		reply(w, newError(CodeBadRequest, "name the pipeline alike in both", "the path names pipeline %q, and the body %q", name, spec.Name))
+		return
+	case len(spec.SQL) > maxSQLBytes:
+		reply(w, tooLong(spec))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+	defer cancel()
+	status, err := s.fleet.replace(ctx, spec, rebuild)
+	if err != nil {
+		reply(w, err)
+		return
+	}
+	send(w, http.StatusAccepted, status)
+}
+
+func tooLong(spec Spec) error {
+	return newError(CodeBadRequest, "split it into several pipelines", "the SQL has %d bytes, and %d are allowed", len(spec.SQL), maxSQLBytes)
+}
+
+func (s *Server) cancelReplacement(w http.ResponseWriter, r *http.Request) {
+	p, err := s.fleet.get(r.PathValue("name"))
+	if err == nil {
+		ctx, cancel := context.WithTimeout(r.Context(), stopTimeout)
+		defer cancel()
+		err = p.giveUp(ctx, errGivenUp)
+	}
+	if err != nil {
+		reply(w, err)
+		return
+	}
+	send(w, http.StatusOK, p.status())
 }
 
 func (s *Server) list(w http.ResponseWriter, _ *http.Request) {

@@ -63,6 +63,11 @@ func (p *pipeline) stop(ctx context.Context, how haltMode) error {
 	if err := p.update(func(r *record) { r.Desired = WantStopped }); err != nil {
 		return err
 	}
+	p.mu.Lock()
+	if p.replacing != nil {
+		p.replacing.start = false
+	}
+	p.mu.Unlock()
 	if r := p.halt(how); r != nil {
 		select {
 		case <-r.done:
@@ -117,6 +122,10 @@ func (p *pipeline) drop(ctx context.Context, tables Tables) ([]string, error) {
 	if elsewhere {
 		return nil, newError(CodeState, "drop it at the daemon that runs it", "pipeline %q is run by another daemon; this one stands by", p.name)
 	}
+	// The slot is held, so the replacement has not stopped the version before, and begins no exchange.
+	if err := p.giveUp(ctx, errGivenUp); err != nil && describe(err).Code == CodeTimeout {
+		return nil, err
+	}
 	if err := p.update(func(r *record) { r.Desired, r.Tables = WantDropped, tables }); err != nil {
 		return nil, err
 	}
@@ -157,10 +166,14 @@ func (p *pipeline) clear(ctx context.Context, tables Tables) (dropped []string, 
 	return nil, errors.Join(err, p.update(func(r *record) { r.Desired = WantStopped }))
 }
 
-// close is for the daemon's end: nothing starts any more, and the run is asked to end.
-func (p *pipeline) close() *run {
+// close is for the daemon's end: nothing starts any more, and the run and a replacement are asked to end.
+func (p *pipeline) close() (*run, *replacing) {
 	p.mu.Lock()
 	p.shut = true
+	c := p.replacing
 	p.mu.Unlock()
-	return p.halt(finishBatch)
+	if c != nil {
+		c.cancel(errDaemonEnds)
+	}
+	return p.halt(finishBatch), c
 }

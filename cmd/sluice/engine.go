@@ -10,7 +10,6 @@ import (
 
 	"github.com/sluice-sql/sluice/internal/duck"
 	"github.com/sluice-sql/sluice/internal/term"
-	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/sinks/postgres"
@@ -27,6 +26,8 @@ type place struct {
 	log *slog.Logger
 	// note shows people what happens before the pipeline runs; nil writes it to log.
 	note func(format string, args ...any)
+	// besideRebuild: a rebuild of this process fills rebuild/ meanwhile, and will stop this engine before it changes more.
+	besideRebuild bool
 	// restoring is told how many bytes of the log were restored, and of how many; it may be nil.
 	restoring func(done, total int64)
 }
@@ -76,16 +77,16 @@ func (l *loaded) open(ctx context.Context, p place) (*engine, error) {
 
 // settleRebuild completes a rebuild that was swapped in, or clears away one that was not.
 func (l *loaded) settleRebuild(ctx context.Context, p place) (err error) {
-	d := rebuildDir{base: p.dir, fs: vfs.OS{}}
-	if !d.exists(d.root()) {
+	r := newRebuilder(l, p)
+	if p.besideRebuild || !r.dir.exists(r.dir.root()) {
 		return nil
 	}
-	unlock, err := d.lock()
+	unlock, err := r.dir.lock()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock.Close()) }()
-	return d.settle(ctx, l, p)
+	return r.settle(ctx)
 }
 
 // settle opens and closes the version that ran last.

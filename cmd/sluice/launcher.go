@@ -36,6 +36,8 @@ type launcher struct {
 
 	mu sync.Mutex
 	db *database
+	// rebuilt are the pipelines that this process rebuilds beside their engines.
+	rebuilt map[string]bool
 }
 
 var _ server.Launcher = (*launcher)(nil)
@@ -178,7 +180,7 @@ func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, er
 			return nil, err
 		}
 	}
-	p := place{dir: n.state.pipeline(l.Name), db: db, log: n.log}
+	p := place{dir: n.state.pipeline(l.Name), db: db, log: n.log, besideRebuild: n.rebuilds(l.Name)}
 	if err := n.restore(ctx, l, s, p); err != nil {
 		return nil, err
 	}

@@ -236,6 +236,18 @@ UPDATE sluice.lease SET epoch = raised.epoch FROM raised WHERE pipeline = $1`, s
 	return claimed && err == nil, explain("claim the lease of pipeline "+seen.Pipeline, err)
 }
 
+// Retake makes a lease that this owner released its own again. It returns false when somebody else has it by now.
+// Why no higher epoch, as Claim has it: the engine that released it has ended, and was not merely paused.
+func (l *Leases) Retake(ctx context.Context, pipeline string) (retaken bool, err error) {
+	err = l.with(ctx, func(ses *session) error {
+		tag, err := ses.Exec(ctx, `UPDATE sluice.lease SET renewals = renewals + 1, renewed_at = clock_timestamp(), released = false
+WHERE pipeline = $1 AND owner = $2`, pipeline, l.sink.options.Owner)
+		retaken = err == nil && tag.RowsAffected() == 1
+		return err
+	})
+	return retaken, explain("take the lease of pipeline "+pipeline+" again", err)
+}
+
 // Hold renews a claim while fn runs, which ends when the claim is lost.
 func (l *Leases) Hold(ctx context.Context, pipeline string, fn func(context.Context) error) error {
 	held, err := l.Read(ctx, pipeline)
