@@ -200,19 +200,27 @@ func (s *Server) resume(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) drop(w http.ResponseWriter, r *http.Request) {
-	tables := Tables(r.URL.Query().Get("tables"))
-	switch tables {
+	how := DropOptions{Tables: Tables(r.URL.Query().Get("tables"))}
+	switch how.Tables {
 	case "":
-		tables = DropTables
+		how.Tables = DropTables
 	case DropTables, KeepTables:
 	default:
-		reply(w, newError(CodeBadRequest, "say tables=drop or tables=keep", "tables is %q", tables))
+		reply(w, newError(CodeBadRequest, "say tables=drop or tables=keep", "tables is %q", how.Tables))
+		return
+	}
+	switch remote := r.URL.Query().Get("remote"); remote {
+	case "", "drop":
+	case "keep":
+		how.KeepRemote = true
+	default:
+		reply(w, newError(CodeBadRequest, "say remote=drop or remote=keep", "remote is %q", remote))
 		return
 	}
 	// Why not the request's context alone: a drop that has begun is completed even when nobody listens.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), dropTimeout)
 	defer cancel()
-	dropped, err := s.fleet.drop(ctx, r.PathValue("name"), tables)
+	dropped, err := s.fleet.drop(ctx, r.PathValue("name"), how)
 	if err != nil {
 		reply(w, err)
 		return

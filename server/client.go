@@ -100,8 +100,12 @@ func (c *Client) Resume(ctx context.Context, name string) (st Status, err error)
 }
 
 // Drop removes a pipeline.
-func (c *Client) Drop(ctx context.Context, name string, tables Tables) (d Dropped, err error) {
-	err = c.call(ctx, http.MethodDelete, pipelinePath(name)+"?tables="+url.QueryEscape(string(tables)), nil, &d)
+func (c *Client) Drop(ctx context.Context, name string, how DropOptions) (d Dropped, err error) {
+	query := "?tables=" + url.QueryEscape(string(how.Tables))
+	if how.KeepRemote {
+		query += "&remote=keep"
+	}
+	err = c.call(ctx, http.MethodDelete, pipelinePath(name)+query, nil, &d)
 	return d, err
 }
 

@@ -110,7 +110,7 @@ func (p *pipeline) resume(ctx context.Context) error {
 
 // drop ends the run without finishing its batch and removes everything. When it fails half-way the pipeline
 // stays, stopped, and drop can be repeated.
-func (p *pipeline) drop(ctx context.Context, tables Tables) ([]string, error) {
+func (p *pipeline) drop(ctx context.Context, how DropOptions) ([]string, error) {
 	unlock, err := p.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (p *pipeline) drop(ctx context.Context, tables Tables) ([]string, error) {
 	if err := p.giveUp(ctx, errGivenUp); err != nil && describe(err).Code == CodeTimeout {
 		return nil, err
 	}
-	if err := p.update(func(r *record) { r.Desired, r.Tables = WantDropped, tables }); err != nil {
+	if err := p.update(func(r *record) { r.Desired, r.Tables, r.KeepRemote = WantDropped, how.Tables, how.KeepRemote }); err != nil {
 		return nil, err
 	}
 	if r := p.halt(giveUp); r != nil {
@@ -140,16 +140,16 @@ func (p *pipeline) drop(ctx context.Context, tables Tables) ([]string, error) {
 	p.mu.Lock()
 	p.enter(Dropping)
 	p.mu.Unlock()
-	return p.clear(ctx, tables)
+	return p.clear(ctx, how)
 }
 
 // clear does the removing.
-func (p *pipeline) clear(ctx context.Context, tables Tables) (dropped []string, err error) {
+func (p *pipeline) clear(ctx context.Context, how DropOptions) (dropped []string, err error) {
 	p.mu.Lock()
 	spec := p.rec.Spec
 	p.mu.Unlock()
 	err = guarded(func() error {
-		dropped, err = p.launcher.Drop(ctx, spec, tables)
+		dropped, err = p.launcher.Drop(ctx, spec, how)
 		return err
 	})
 	if err == nil {

@@ -32,7 +32,7 @@ type fakeLauncher struct {
 	// script gives what the attempts of a pipeline end with, in order; after it they run until stopped.
 	script   map[string][]ending
 	launches map[string][]time.Time
-	dropped  map[string]Tables
+	dropped  map[string]DropOptions
 	checkErr error
 	dropErr  error
 	// deaf pipelines do not heed Stop, only their context.
@@ -55,7 +55,7 @@ type ending struct {
 }
 
 func newFake() *fakeLauncher {
-	return &fakeLauncher{script: map[string][]ending{}, launches: map[string][]time.Time{}, dropped: map[string]Tables{}, deaf: map[string]bool{}, live: map[string]int{},
+	return &fakeLauncher{script: map[string][]ending{}, launches: map[string][]time.Time{}, dropped: map[string]DropOptions{}, deaf: map[string]bool{}, live: map[string]int{},
 		log: map[string]string{}, needs: map[string]error{}}
 }
 
@@ -126,7 +126,7 @@ func (l *fakeLauncher) goesOn(s Spec) bool {
 	return l.log[s.Name] == "" || l.log[s.Name] == s.SQL || l.needs[s.SQL] == nil && l.needs[l.log[s.Name]] == nil
 }
 
-func (l *fakeLauncher) Drop(_ context.Context, s Spec, t Tables) ([]string, error) {
+func (l *fakeLauncher) Drop(_ context.Context, s Spec, how DropOptions) ([]string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.live[s.Name] > 0 {
@@ -135,7 +135,7 @@ func (l *fakeLauncher) Drop(_ context.Context, s Spec, t Tables) ([]string, erro
 	if l.dropErr != nil {
 		return nil, l.dropErr
 	}
-	l.dropped[s.Name] = t
+	l.dropped[s.Name] = how
 	return []string{s.Name + "_t"}, nil
 }
 

@@ -81,7 +81,7 @@ func (f *fleet) resumeAll() {
 }
 
 func (f *fleet) completeDrop(ctx context.Context, p *pipeline) {
-	_, err := p.clear(ctx, p.rec.Tables)
+	_, err := p.clear(ctx, DropOptions{p.rec.Tables, p.rec.KeepRemote})
 	p.mu.Lock()
 	p.run = nil
 	p.mu.Unlock()
@@ -192,17 +192,17 @@ func (f *fleet) all() []*pipeline {
 	return out
 }
 
-func (f *fleet) drop(ctx context.Context, name string, tables Tables) (Dropped, error) {
+func (f *fleet) drop(ctx context.Context, name string, how DropOptions) (Dropped, error) {
 	p, err := f.get(name)
 	if err != nil {
 		return Dropped{}, err
 	}
-	dropped, err := p.drop(ctx, tables)
+	dropped, err := p.drop(ctx, how)
 	if err != nil {
 		return Dropped{}, err
 	}
 	f.forget(name)
-	p.logger.Info("dropped", "tables", tables)
+	p.logger.Info("dropped", "tables", how.Tables)
 	return Dropped{Name: name, Tables: append([]string{}, dropped...)}, nil
 }
 

@@ -60,7 +60,7 @@ type Launcher interface {
 	Launch(ctx context.Context, s Spec) (Runner, error)
 	// Drop removes all that the pipeline made, its log included, and returns the tables and directories it dropped. It
 	// succeeds when there is nothing left to remove.
-	Drop(ctx context.Context, s Spec, tables Tables) (dropped []string, err error)
+	Drop(ctx context.Context, s Spec, how DropOptions) (dropped []string, err error)
 	// Classify says whether starting again can help after err; see Classify for the engine's own errors.
 	Classify(err error) Fault
 }
@@ -86,6 +86,14 @@ type Runner interface {
 	Describe() Description
 	// Close releases everything; Run has returned.
 	Close() error
+}
+
+// DropOptions say what of a pipeline stays when it is dropped.
+type DropOptions struct {
+	// Tables defaults to DropTables.
+	Tables Tables
+	// KeepRemote leaves the copies of its log in buckets. Defaults to removing them.
+	KeepRemote bool
 }
 
 // Tables says what becomes of a dropped pipeline's tables.

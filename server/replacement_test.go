@@ -182,7 +182,7 @@ func TestRebuildGivenUp(t *testing.T) {
 		}
 		mustReplace(t, f, rebuiltSQL)
 		synctest.Wait()
-		if _, err := f.drop(t.Context(), "p", DropTables); err != nil {
+		if _, err := f.drop(t.Context(), "p", DropOptions{Tables: DropTables}); err != nil {
 			t.Errorf("drop in the backfill: %v", err)
 		}
 		end(t, f)

@@ -73,13 +73,13 @@ func TestAPI(t *testing.T) {
 	if diff := cmp.Diff(spec.Options, st.Options); diff != "" || st.Dir != spec.Dir || st.File != spec.File {
 		t.Errorf("the status is of another spec: %+v\n%s", st, diff)
 	}
-	d, err := c.Drop(ctx, "orders", KeepTables)
-	if err != nil || l.dropped["orders"] != KeepTables {
+	d, err := c.Drop(ctx, "orders", DropOptions{KeepTables, true})
+	if err != nil || l.dropped["orders"] != (DropOptions{KeepTables, true}) {
 		t.Fatalf("drop: %+v, %v", d, err)
 	}
 	for name, err := range map[string]error{
 		"status": errOf(c.Status(ctx, "orders")), "stop": errOf(c.Stop(ctx, "orders", StopRequest{})),
-		"resume": errOf(c.Resume(ctx, "orders")), "drop": errOf(c.Drop(ctx, "a/b", DropTables)),
+		"resume": errOf(c.Resume(ctx, "orders")), "drop": errOf(c.Drop(ctx, "a/b", DropOptions{})),
 	} {
 		if codeIn(err) != CodeNotFound {
 			t.Errorf("%s of an unknown pipeline: %v", name, err)

@@ -30,6 +30,8 @@ type record struct {
 	Desired  Desired `json:"desired"`
 	Finished bool    `json:"finished,omitempty"`
 	Tables   Tables  `json:"drop_tables,omitempty"`
+	// KeepRemote is of a drop, as Tables is.
+	KeepRemote bool `json:"drop_keep_remote,omitempty"`
 	// Next is a new version, with its text, that is to take the place of Spec. While it is here, which of the two the
 	// pipeline is the log tells.
 	Next *Spec `json:"next,omitempty"`

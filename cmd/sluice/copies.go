@@ -69,7 +69,7 @@ func (l *loaded) mirrors(p place) (out []microbatch.Mirror, err error) {
 	for _, at := range l.copies {
 		m, err := checkpointstore.New(checkpointstore.Options{Location: at, Pipeline: l.Name, LogDir: p.dir.logDir(), Others: p.dir.beside(),
 			Sync: checkpointstore.Sync(l.copying.String(ddl.CheckpointSync)), Interval: l.copying.Duration(ddl.CheckpointInterval),
-			MaxLag: l.copying.Duration(ddl.CheckpointMaxLag), Logger: p.log})
+			MaxLag: l.copying.Duration(ddl.CheckpointMaxLag), MaxLagBytes: l.copying.Bytes(ddl.CheckpointMaxLagBytes), Logger: p.log})
 		if err != nil {
 			return nil, err
 		}
@@ -246,7 +246,7 @@ func effective(settings ddl.Options, over, defaults map[string]string) ddl.Optio
 func copyLine(m microbatch.MirrorStatus) string {
 	line := fmt.Sprintf("%s, up to batch %s", m.Location, term.Count(m.Batch))
 	if m.Behind > 0 {
-		line += ", behind for " + term.Duration(m.Behind)
+		line += fmt.Sprintf(", behind for %s and %s", term.Duration(m.Behind), term.Bytes(m.BehindBytes))
 	}
 	if m.Waiting {
 		line += ", the pipeline waits for it"

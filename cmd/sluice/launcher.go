@@ -223,7 +223,7 @@ func (n *launcher) restore(ctx context.Context, l *loaded, s server.Spec, p plac
 }
 
 // Drop implements server.Launcher.
-func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables) ([]string, error) {
+func (n *launcher) Drop(ctx context.Context, s server.Spec, how server.DropOptions) ([]string, error) {
 	dir := n.state.pipeline(s.Name)
 	var dropped []string
 	if n.url != "" || exists(filepath.Join(string(n.state), "postgres")) {
@@ -231,19 +231,21 @@ func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables
 		if err != nil {
 			return nil, err
 		}
-		if dropped, err = dropTables(ctx, db, s.Name, tables); err != nil {
+		if dropped, err = dropTables(ctx, db, s.Name, how.Tables); err != nil {
 			return nil, err
 		}
 	}
-	files, err := n.app.dropFiles(s, tables)
+	files, err := n.app.dropFiles(s, how.Tables)
 	dropped = append(dropped, files...)
 	if err != nil {
 		return dropped, err
 	}
-	copies, err := n.app.dropCopies(ctx, s, n.defaults)
-	dropped = append(dropped, copies...)
-	if err != nil {
-		return dropped, fmt.Errorf("remove the copies of the log: %w", err)
+	if !how.KeepRemote {
+		copies, err := n.app.dropCopies(ctx, s, n.defaults)
+		dropped = append(dropped, copies...)
+		if err != nil {
+			return dropped, fmt.Errorf("remove the copies of the log: %w\nhint: try again when the bucket can be reached, or with --keep-remote, which leaves them", err)
+		}
 	}
 	// The log goes last: while it is there, a drop that was interrupted can be seen and repeated.
 	for _, path := range []string{dir.tempDir(), filepath.Join(string(dir), "rebuild"), dir.recordFile(), dir.tablesDir(), dir.logDir()} {
