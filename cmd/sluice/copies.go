@@ -202,8 +202,8 @@ func (l *loaded) checkCopies(ctx context.Context, r *checkReport, p place) error
 	return nil
 }
 
-// dropCopies deletes a pipeline's copies, and returns where they were.
-func (a *app) dropCopies(ctx context.Context, s server.Spec, defaults map[string]string) (dropped []string, err error) {
+// copiesOf tells where a pipeline's copies are. The text is only parsed.
+func (a *app) copiesOf(s server.Spec, defaults map[string]string) (out []checkpointstore.Location, err error) {
 	f, err := ddl.Parse(s.File, []byte(s.SQL), a.env)
 	if err != nil {
 		return nil, err
@@ -216,8 +216,20 @@ func (a *app) dropCopies(ctx context.Context, s server.Spec, defaults map[string
 		}
 		at, err := checkpointstore.ParseLocation(text)
 		if err != nil {
-			return dropped, err
+			return nil, err
 		}
+		out = append(out, at)
+	}
+	return out, nil
+}
+
+// dropCopies deletes a pipeline's copies, and returns where they were.
+func (a *app) dropCopies(ctx context.Context, s server.Spec, defaults map[string]string) (dropped []string, err error) {
+	all, err := a.copiesOf(s, defaults)
+	if err != nil {
+		return nil, err
+	}
+	for _, at := range all {
 		n, err := checkpointstore.Remove(ctx, at, s.Name)
 		if err != nil {
 			return dropped, err

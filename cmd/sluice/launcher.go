@@ -31,6 +31,8 @@ type launcher struct {
 	log   *slog.Logger
 	// standbyFor is the state directory of the daemon to stand by for; empty for none.
 	standbyFor string
+	// peers is nil unless other daemons are known by a bucket.
+	peers *peers
 	// defaults are pipeline options for files that do not set them.
 	defaults map[string]string
 
@@ -161,9 +163,17 @@ func (l *loaded) describe(db *database) server.Description {
 type runner struct {
 	*engine
 	about server.Description
+	// closing is called before the engine gives up its lease.
+	closing func()
 }
 
 func (r *runner) Describe() server.Description { return r.about }
+
+// Close shadows the engine's.
+func (r *runner) Close() error {
+	r.closing()
+	return r.engine.Close()
+}
 
 // Launch implements server.Launcher.
 func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, error) {
@@ -190,7 +200,21 @@ func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, er
 	}
 	about := l.describe(db)
 	about.Warnings = append(about.Warnings, e.warnings...)
-	return &runner{e, about}, nil
+	return &runner{e, about, n.known(ctx, s.Name)}, nil
+}
+
+// known tells other daemons that the pipeline runs here, and returns what is to be done before its lease is given up: whether
+// it was stopped must be known by then, because a standby goes by it.
+func (n *launcher) known(ctx context.Context, name string) (closing func()) {
+	if n.peers == nil {
+		return func() {}
+	}
+	n.peers.tell(name, n.peers.hold(ctx, name))
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closingTimeout)
+		defer cancel()
+		n.peers.tell(name, n.peers.publish(ctx, name))
+	}
 }
 
 // checkSavepoint refuses a submission from a savepoint that it cannot start from.
@@ -239,6 +263,11 @@ func (n *launcher) Drop(ctx context.Context, s server.Spec, how server.DropOptio
 	dropped = append(dropped, files...)
 	if err != nil {
 		return dropped, err
+	}
+	if n.peers != nil {
+		if err := n.peers.drop(ctx, s.Name); err != nil && !how.KeepRemote {
+			return dropped, err
+		}
 	}
 	if !how.KeepRemote {
 		copies, err := n.app.dropCopies(ctx, s, n.defaults)

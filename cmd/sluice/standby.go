@@ -117,7 +117,7 @@ func (n *launcher) TakeOver(ctx context.Context, name string, wanted func() bool
 		case l == nil: // the other daemon has not got to its first start
 		default:
 			told(l.Owner)
-			if watch.Expired(*l, time.Now()) && wanted() {
+			if watch.Expired(*l, time.Now()) && n.mayTake(ctx, name, wanted) {
 				claimed, err := ls.Claim(ctx, *l)
 				if err != nil {
 					return err
