@@ -50,7 +50,7 @@ func (l *Log) Appended() int64 {
 }
 
 // appended counts durable bytes; mu is held.
-func (l *Log) appended() int64 { return l.stats.AppendedBytes - (l.active.size - l.active.synced) }
+func (l *Log) appended() int64 { return l.AppendedBytes() - (l.active.size - l.active.synced) }
 
 // A LiveCopy is a log directory to be made elsewhere: the files, and the manifest that names them.
 type LiveCopy struct {

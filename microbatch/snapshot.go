@@ -16,7 +16,7 @@ import (
 // their own (snapshotfile.go), so that no batch waits for the disk.
 //
 //	begin   after a batch was executed: the state is frozen; it costs nothing
-//	open    that batch is committed now: the file can be begun
+//	open    that batch is committed now: the file can be begun, by the goroutine that writes it
 //	slice   between batches, until all tables are encoded
 //	end     the file is published; learnt at a later batch
 type snapshotter struct {
@@ -38,6 +38,8 @@ type snapshotter struct {
 	// rows is how many the running snapshot holds, about, and encoding the time spent on it here.
 	rows     int64
 	encoding time.Duration
+	// turned is how long the last turn took.
+	turned time.Duration
 }
 
 const (
@@ -73,28 +75,37 @@ func (s *snapshotter) restored(p *Pipeline, rec *checkpointlog.Recovered) {
 	}
 }
 
-// advance does a bounded part of the work.
-func (s *snapshotter) advance(p *Pipeline) error {
+// turn begins a snapshot, or opens the file of the one that has begun. It is called while no batch is between steps
+// 3 and 6: the log is not busy with one then, and the batch that was last when the snapshot began is committed.
+func (s *snapshotter) turn(p *Pipeline) error {
 	start := time.Now()
-	err := s.step(p, start)
-	p.progress.waited(max(time.Since(start), p.log.Stats().PrepareWait))
-	return err
-}
-
-func (s *snapshotter) step(p *Pipeline, start time.Time) error {
+	defer func() { s.turned = time.Since(start) }()
 	switch {
 	case !s.active:
 		if s.due(p, start) {
 			s.begin(p, start)
 		}
-		return nil
 	case s.file == nil:
-		// The batch that was last when the snapshot began is committed: whoever calls has waited for it.
 		w, err := p.log.BeginSnapshot(s.batch, s.meta)
 		if err != nil {
 			return fmt.Errorf("begin a snapshot of batch %d: %w", s.batch, err)
 		}
 		s.file = openSnapshotFile(w)
+	}
+	return nil
+}
+
+// advance does a bounded part of the work. It may be called beside steps 3 to 6 of a batch.
+func (s *snapshotter) advance(p *Pipeline) error {
+	start := time.Now()
+	err := s.step(p, start)
+	p.progress.waited(max(s.turned+time.Since(start), p.log.PrepareWait()))
+	return err
+}
+
+func (s *snapshotter) step(p *Pipeline, start time.Time) error {
+	if s.file == nil {
+		return nil
 	}
 	if s.slices(p, start) {
 		s.file.finish()
@@ -118,7 +129,7 @@ func (s *snapshotter) due(p *Pipeline, now time.Time) bool {
 	if s.at.IsZero() {
 		s.at, s.rowCost = now, firstRowCost // an interval is counted from the first batch of a run
 	}
-	gathered := p.log.Stats().AppendedBytes - s.loggedBytes
+	gathered := p.log.AppendedBytes() - s.loggedBytes
 	if p.last == s.last || gathered < p.cfg.SnapshotLogBytes && now.Sub(s.at) < p.cfg.SnapshotInterval {
 		return false
 	}
@@ -149,7 +160,7 @@ const leastGathered = 256 << 10
 
 // begin freezes the state as it is after the last executed batch.
 func (s *snapshotter) begin(p *Pipeline, now time.Time) {
-	logged := p.log.Stats().AppendedBytes
+	logged := p.log.AppendedBytes()
 	s.meta = checkpointlog.SnapshotMeta{Epoch: p.epoch, Watermarks: p.watermarks(), Offsets: map[string]json.RawMessage{}}
 	for _, in := range p.inputs {
 		if in.offsets != nil {
