@@ -126,6 +126,8 @@ func (l *fakeLauncher) goesOn(s Spec) bool {
 	return l.log[s.Name] == "" || l.log[s.Name] == s.SQL || l.needs[s.SQL] == nil && l.needs[l.log[s.Name]] == nil
 }
 
+func (l *fakeLauncher) Replacing(string, bool) {}
+
 func (l *fakeLauncher) Drop(_ context.Context, s Spec, how DropOptions) ([]string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -56,6 +56,9 @@ type Launcher interface {
 	// Settle completes or clears away what a Rebuild left that did not get to its end, and reports whether the pipeline's
 	// log is one that the version goes on from. Nothing runs.
 	Settle(ctx context.Context, version Spec) (goesOn bool, err error)
+	// Replacing says that, while it is on, an engine that ends makes way for the next one of this daemon: no standby is to
+	// take it for the end of its owner.
+	Replacing(name string, on bool)
 	// Launch takes the pipeline over and settles what its last engine left.
 	Launch(ctx context.Context, s Spec) (Runner, error)
 	// Drop removes all that the pipeline made, its log included, and returns the tables and directories it dropped. It

@@ -190,6 +190,8 @@ func (p *pipeline) makeWay(c *replacing) bool {
 	c.stopped = true
 	p.replacement.State = Swapping
 	p.mu.Unlock()
+	p.launcher.Replacing(p.name, true)
+	defer p.launcher.Replacing(p.name, false)
 	r := p.halt(finishBatch)
 	if r == nil {
 		return false

@@ -26,6 +26,8 @@ type place struct {
 	log *slog.Logger
 	// note shows people what happens before the pipeline runs; nil writes it to log.
 	note func(format string, args ...any)
+	// keepLease is postgres.Options' of that name; it may be nil.
+	keepLease func() bool
 	// besideRebuild: a rebuild of this process fills rebuild/ meanwhile, and will stop this engine before it changes more.
 	besideRebuild bool
 	// restoring is told how many bytes of the log were restored, and of how many; it may be nil.
@@ -78,8 +80,11 @@ func (l *loaded) open(ctx context.Context, p place) (*engine, error) {
 // settleRebuild completes a rebuild that was swapped in, or clears away one that was not.
 func (l *loaded) settleRebuild(ctx context.Context, p place) (err error) {
 	r := newRebuilder(l, p)
-	if p.besideRebuild || !r.dir.exists(r.dir.root()) {
+	if p.besideRebuild {
 		return nil
+	}
+	if pending, err := r.dir.pending(); err != nil || !pending {
+		return err
 	}
 	unlock, err := r.dir.lock()
 	if err != nil {
@@ -142,7 +147,7 @@ func (l *loaded) openOnce(ctx context.Context, p place) (_ *engine, err error) {
 // openSinks constructs one sink a database and one a directory.
 func (l *loaded) openSinks(e *engine, p place) (pg *postgres.Sink, err error) {
 	if targets := l.targets(toPostgres); len(targets) > 0 {
-		if pg, err = postgres.New(postgres.Options{URL: p.db.url, Owner: engineOwner(), Directory: p.dir.leaseDirectory(), Notice: p.notice(l.Name)}); err != nil {
+		if pg, err = postgres.New(postgres.Options{URL: p.db.url, Owner: engineOwner(), Directory: p.dir.leaseDirectory(), KeepLease: p.keepLease, Notice: p.notice(l.Name)}); err != nil {
 			return nil, err
 		}
 		e.sinks = append(e.sinks, microbatch.BoundSink{Sink: pg, Name: "PostgreSQL", Targets: targets})

@@ -40,12 +40,14 @@ type launcher struct {
 	db *database
 	// rebuilt are the pipelines that this process rebuilds beside their engines.
 	rebuilt map[string]bool
+	// replaced are those whose engine ends to make way for another of this process.
+	replaced map[string]bool
 }
 
 var _ server.Launcher = (*launcher)(nil)
 
 func newLauncher(a *app, state stateDir, url string, log *slog.Logger) *launcher {
-	return &launcher{app: a, state: state, url: url, log: log}
+	return &launcher{app: a, state: state, url: url, log: log, rebuilt: map[string]bool{}, replaced: map[string]bool{}}
 }
 
 // Close stops the embedded cluster, if this process is the last to use it.
@@ -190,7 +192,8 @@ func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, er
 			return nil, err
 		}
 	}
-	p := place{dir: n.state.pipeline(l.Name), db: db, log: n.log, besideRebuild: n.rebuilds(l.Name)}
+	p := place{dir: n.state.pipeline(l.Name), db: db, log: n.log, besideRebuild: n.has(n.rebuilt, l.Name),
+		keepLease: func() bool { return n.has(n.replaced, l.Name) }}
 	if err := n.restore(ctx, l, s, p); err != nil {
 		return nil, err
 	}

@@ -215,7 +215,7 @@ func (r *rebuilder) exchange(ctx context.Context, own *postgres.Sink, b *backfil
 		return err
 	}
 	id := rand.Text()
-	if err := r.dir.ready(id, r.l, r.p); err != nil {
+	if err := r.dir.ready(id, r.l.Text, r.l.record(r.p)); err != nil {
 		return err
 	}
 	if err := fpRebuildReady.Hit(); err != nil {

@@ -13,21 +13,21 @@ import (
 
 // What a daemon does to replace a pipeline that it runs.
 
-// rebuilds says that this process rebuilds a pipeline beside its engine.
-func (n *launcher) rebuilds(name string) bool {
+// has and note look a pipeline up in a set of the launcher's, and change it.
+func (n *launcher) has(set map[string]bool, name string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.rebuilt[name]
+	return set[name]
 }
 
-func (n *launcher) setRebuilds(name string, on bool) {
+func (n *launcher) note(set map[string]bool, name string, on bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.rebuilt == nil {
-		n.rebuilt = map[string]bool{}
-	}
-	n.rebuilt[name] = on
+	set[name] = on
 }
+
+// Replacing implements server.Launcher.
+func (n *launcher) Replacing(name string, on bool) { n.note(n.replaced, name, on) }
 
 // rebuilder loads a version and says where it goes.
 func (n *launcher) rebuilder(ctx context.Context, s server.Spec) (*rebuilder, error) {
@@ -107,8 +107,8 @@ func (n *launcher) Rebuild(ctx context.Context, s server.Spec, h server.Handover
 		return n.keepLease(ctx, s.Name, exchange)
 	}
 	// Before the lock: an engine that is started again from here on leaves the rebuild's directory alone.
-	n.setRebuilds(s.Name, true)
-	defer n.setRebuilds(s.Name, false)
+	n.note(n.rebuilt, s.Name, true)
+	defer n.note(n.rebuilt, s.Name, false)
 	unlock, err := r.dir.lock()
 	if err != nil {
 		return err
@@ -124,7 +124,9 @@ func (n *launcher) Rebuild(ctx context.Context, s server.Spec, h server.Handover
 	if err := r.run(ctx); err != nil {
 		// A failure after the swap leads here, too: the new version is in place all the same.
 		if again, nerr := n.rebuilder(context.WithoutCancel(ctx), s); nerr == nil {
-			if needed, nerr := again.needed(); nerr == nil && !needed && !again.dir.exists(again.dir.root()) {
+			needed, nerr := again.needed()
+			pending, perr := again.dir.pending()
+			if nerr == nil && perr == nil && !needed && !pending {
 				n.log.Warn("the rebuild failed after the swap, and was completed", "pipeline", s.Name, "error", err)
 				return nil
 			}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/sluice-sql/sluice/internal/failpoint"
 	"github.com/sluice-sql/sluice/internal/vfs"
@@ -70,23 +71,25 @@ func (d rebuildDir) make() error {
 	return nil
 }
 
-// exists says that a path is there.
-func (d rebuildDir) exists(path string) bool {
+// exists says that a path is there. Why the error: to take a directory that cannot be read for one that is not there
+// would begin a pipeline whose logs are half exchanged.
+func (d rebuildDir) exists(path string) (bool, error) {
 	names, err := d.fs.ReadDir(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
 	if err != nil {
-		return false
+		return false, fmt.Errorf("look for %s: %w", path, err)
 	}
-	for _, n := range names {
-		if n == filepath.Base(path) {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(names, filepath.Base(path)), nil
 }
 
+// pending says that a rebuild has left something to settle.
+func (d rebuildDir) pending() (bool, error) { return d.exists(d.root()) }
+
 // ready makes durable that the rebuild is complete, and what is to run when it is swapped in.
-func (d rebuildDir) ready(id string, l *loaded, p place) error {
-	doc, err := json.Marshal(readyDoc{id, l.Text, l.record(p)})
+func (d rebuildDir) ready(id string, text []byte, r record) error {
+	doc, err := json.Marshal(readyDoc{id, text, r})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", d.readyFile(), err)
 	}
@@ -155,8 +158,8 @@ var _ swapMarks = (*postgres.Sink)(nil)
 // settle completes a swap that was committed, and clears away a rebuild that was not. The lock is held. db is nil for
 // a file that writes nothing to PostgreSQL.
 func (d rebuildDir) settle(ctx context.Context, pipeline string, db swapMarks) error {
-	if !d.exists(d.root()) {
-		return nil
+	if there, err := d.pending(); err != nil || !there {
+		return err
 	}
 	ready, err := d.readReady()
 	if err != nil {
@@ -238,7 +241,15 @@ func (d rebuildDir) save(ready *readyDoc) error {
 // Crash between: there is no log for a moment, and ready.json, with the mark in the database, says that the rebuild's
 // is the one to take.
 func (d rebuildDir) renameLogs() error {
-	if d.exists(d.base.logDir()) && d.exists(d.logDir()) {
+	old, err := d.exists(d.base.logDir())
+	if err != nil {
+		return err
+	}
+	fresh, err := d.exists(d.logDir())
+	if err != nil {
+		return err
+	}
+	if old && fresh {
 		if err := d.fs.Rename(d.base.logDir(), d.oldLog()); err != nil {
 			return err
 		}
@@ -249,7 +260,7 @@ func (d rebuildDir) renameLogs() error {
 	if err := fpExchangeBetween.Hit(); err != nil {
 		return err
 	}
-	if d.exists(d.logDir()) {
+	if fresh {
 		if err := d.fs.Rename(d.logDir(), d.base.logDir()); err != nil {
 			return err
 		}
@@ -263,8 +274,8 @@ func (d rebuildDir) syncBoth() error {
 
 // remove deletes what a rebuild left, ready.json first: what is without it is rubbish.
 func (d rebuildDir) remove() error {
-	if !d.exists(d.root()) {
-		return nil
+	if there, err := d.pending(); err != nil || !there {
+		return err
 	}
 	if err := d.fs.Remove(d.readyFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove what a rebuild left: %w", err)
@@ -280,16 +291,14 @@ func (d rebuildDir) remove() error {
 
 func (d rebuildDir) removeAll(path string) error {
 	// A directory fails to be removed while there is something in it, and ReadDir fails for a file.
-	names, err := d.fs.ReadDir(path)
-	if err == nil {
-		for _, n := range names {
-			if err := d.removeAll(filepath.Join(path, n)); err != nil {
-				return err
-			}
+	names, notRead := d.fs.ReadDir(path)
+	for _, n := range names {
+		if err := d.removeAll(filepath.Join(path, n)); err != nil {
+			return err
 		}
 	}
 	if err := d.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return errors.Join(err, notRead)
 	}
 	return nil
 }

@@ -214,7 +214,7 @@ func bringTree(ctx context.Context, from, to string) error {
 		}
 		target := filepath.Join(to, rel)
 		switch name := d.Name(); {
-		case d.IsDir() && rel == "tmp":
+		case d.IsDir() && (rel == "tmp" || rel == filepath.Join("rebuild", "tmp")):
 			return fs.SkipDir
 		case d.IsDir():
 			return os.MkdirAll(target, 0o700)

@@ -120,7 +120,7 @@ func (s *Sink) renewals(ctx context.Context, pipeline string, epoch int64) error
 	for {
 		select {
 		case <-ctx.Done():
-			if ses != nil {
+			if keep := s.options.KeepLease; ses != nil && (keep == nil || !keep()) {
 				end, cancel := context.WithTimeout(context.Background(), renewTimeout)
 				defer cancel()
 				// When it fails the lease runs out by itself.
@@ -236,8 +236,8 @@ UPDATE sluice.lease SET epoch = raised.epoch FROM raised WHERE pipeline = $1`, s
 	return claimed && err == nil, explain("claim the lease of pipeline "+seen.Pipeline, err)
 }
 
-// Retake makes a lease that this owner released its own again. It returns false when somebody else has it by now.
-// Why no higher epoch, as Claim has it: the engine that released it has ended, and was not merely paused.
+// Retake renews a lease of this owner, whose engine has ended. It returns false when somebody else has it by now.
+// Why no higher epoch, as Claim has it: the engine has ended, and was not merely paused.
 func (l *Leases) Retake(ctx context.Context, pipeline string) (retaken bool, err error) {
 	err = l.with(ctx, func(ses *session) error {
 		tag, err := ses.Exec(ctx, `UPDATE sluice.lease SET renewals = renewals + 1, renewed_at = clock_timestamp(), released = false

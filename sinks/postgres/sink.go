@@ -37,6 +37,9 @@ type Options struct {
 	// Owner names the engine that holds the pipeline's lease, and Directory where its log is, for standbys. Defaults to
 	// an engine that does not renew its lease.
 	Owner, Directory string
+	// KeepLease says, when the sink is closed, that the owner goes on with another engine at once, so that the lease is
+	// not released. Defaults to releasing it.
+	KeepLease func() bool
 	// Notice is told what a phase waits for when it waits long: a lock and who holds it, a server that is away.
 	// It is called from several goroutines. Defaults to nobody.
 	Notice func(text string)
