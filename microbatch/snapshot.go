@@ -33,7 +33,8 @@ type snapshotter struct {
 	last        int64
 	loggedBytes int64
 	at          time.Time
-	// rowCost is what a row of the last snapshot took to encode and write, on both goroutines.
+	// rowCost is what a row of the last snapshot took to encode and write, on both goroutines, and what the batches
+	// beside it paid.
 	rowCost time.Duration
 	// rows is how many the running snapshot holds, about, and encoding the time spent on it here.
 	rows     int64
@@ -51,6 +52,8 @@ const (
 	cheap = 2 * time.Millisecond
 	// firstRowCost is assumed until one was measured.
 	firstRowCost = 300 * time.Nanosecond
+	// keepCost is what a batch pays for a row that it has to copy before it changes it: mostly cache misses.
+	keepCost = 200 * time.Nanosecond
 )
 
 // Between two batches at most maxSlices slices are encoded, and none begins after sliceTime: together with what a
@@ -214,7 +217,11 @@ func (s *snapshotter) slice(p *Pipeline, st planner.State) {
 
 func (s *snapshotter) published(p *Pipeline) {
 	if s.rows >= leastRows {
-		s.rowCost = (s.encoding + s.file.busy) / time.Duration(s.rows)
+		var kept int
+		for _, st := range p.program.States {
+			kept += p.exec.states[st.Name].KeptRows()
+		}
+		s.rowCost = (s.encoding + s.file.busy + time.Duration(kept)*keepCost) / time.Duration(s.rows)
 	}
 	p.cfg.Logger.Debug("snapshot published", "pipeline", p.cfg.Name, "batch", s.batch, "base", s.meta.Base, "took", time.Since(s.at), "longest_wait", p.Progress().SnapshotWait)
 	p.progress.snapshotted(s.batch)

@@ -80,8 +80,11 @@ func (t *Table) beginSnapshot(s snapshot) {
 	}
 	s.active, s.cursor, s.end = true, t.blocks.start(), t.blocks.end()
 	s.saved, s.imageLen = make([]savedRows, len(t.blocks.meta)), t.lay.size/8
-	t.snap, t.since = s, since{on: true}
+	t.snap, t.since, t.kept = s, since{on: true}, 0
 }
+
+// KeptRows is how many rows batches have had to copy for the running snapshot, or for the last one.
+func (t *Table) KeptRows() int { return t.kept }
 
 // before keeps a row's image if the snapshot has yet to write it. The row's flags count from this snapshot on.
 func (s *snapshot) before(t *Table, id rowID) {
@@ -106,6 +109,7 @@ func (s *snapshot) before(t *Table, id rowID) {
 	if s.delta && *flag&flagSince == 0 {
 		return
 	}
+	t.kept++
 	rows.slots = append(rows.slots, uint16(at.slot))
 	rows.images = append(rows.images, unsafe.Slice((*uint64)(p), s.imageLen)...)
 	*flag &^= flagSince

@@ -69,6 +69,7 @@ type Table struct {
 	undo  undoLog
 	snap  snapshot
 	since since
+	kept  int      // KeptRows
 	dead  [][]text // held by a snapshot that has ended; freed bit by bit
 	// change caches what Delta and DeltaDigest have gathered, until the next change.
 	change *change
