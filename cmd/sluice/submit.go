@@ -29,7 +29,7 @@ func (a *app) submitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "submit FILE.sql",
 		GroupID: "serve",
-		Short:   "Start a pipeline in the daemon",
+		Short:   "Start a pipeline in the daemon, or a new version of one",
 		Long: `Send a pipeline to the daemon, which checks it, remembers it and runs it until stop or drop, across its own
 restarts. The command waits until the first batch is committed, so that its tables can be read, or the pipeline has
 failed. Relative paths in the file start from the file's directory, as with run.
