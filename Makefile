@@ -41,7 +41,7 @@ check: needs-compiler ## gofmt, go vet, staticcheck, import rules, shell syntax
 # Why -count=1: some tests build the binary and run it, which go's cache of results does not see.
 .PHONY: test
 test: needs-compiler needs-postgres ## run every test; installs Debian's postgresql if there is none
-	$(GO) test -count=1 -timeout 40m ./...
+	$(GO) test -count=1 -timeout 70m ./...
 	@echo "skipped: the Kafka tests against real brokers, which want Java and Maven; they ran against one in the process. make test-kafka runs both"
 
 # Why it names the tests: they run in `make test` too, against a broker in the process.
@@ -53,7 +53,7 @@ test-kafka: needs-compiler needs-postgres needs-java ## run the Kafka tests agai
 
 .PHONY: test-race
 test-race: needs-compiler needs-postgres ## run every test under the race detector
-	$(GO) test -race -timeout 40m ./...
+	$(GO) test -race -timeout 70m ./...
 
 .PHONY: fuzz
 fuzz: needs-compiler ## fuzz each target for FUZZTIME (default 20s)

@@ -105,10 +105,8 @@ func (l *Log) appendPrepared(p *Prepared, tables []string) error {
 	if err := next.prepared(p); err != nil {
 		return err
 	}
-	if l.active.size >= l.opt.SegmentBytes {
-		if err := l.rotate(); err != nil {
-			return err
-		}
+	if err := l.rotateIfFull(); err != nil {
+		return err
 	}
 	if err := fpPrepareBeforeWrite.Hit(); err != nil {
 		return l.fail("writing prepared batch", err)
@@ -210,7 +208,7 @@ func (l *Log) append(typ frameType, body func([]byte) []byte) error {
 	if err := l.active.append(typ, body); err != nil {
 		return l.fail(fmt.Sprintf("writing %v record", typ), err)
 	}
-	l.stats.AppendedBytes += l.active.size - before
+	l.appendedBytes.Add(l.active.size - before)
 	return nil
 }
 

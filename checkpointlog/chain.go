@@ -56,9 +56,13 @@ func (s *scan) pickSnapshot() error {
 // SnapshotLoader takes the blocks of a recovered snapshot.
 type SnapshotLoader struct {
 	// Full gets the blocks of a full snapshot, and Delta then those of the delta snapshots on it, each in the
-	// order written. A block is valid during the call only.
-	Full, Delta func(table string, block []byte) error
+	// order written, on a goroutine of their own. What they return is called on the caller's, in the same order,
+	// while later blocks are read. A block is valid until then.
+	Full, Delta func(table string, block []byte) (apply func() error, err error)
 }
+
+// blocksAhead is how many blocks of a snapshot may have been read and not applied: a mebibyte or so each.
+const blocksAhead = 4
 
 // EachSnapshotBlock gives the loader every block of the snapshot. An error means that the state read so far
 // must be thrown away.
@@ -66,16 +70,40 @@ func (r *Recovered) EachSnapshotBlock(l SnapshotLoader) error {
 	if r.Snapshot == nil {
 		return nil
 	}
-	var raw []byte
-	_, _, err := readChain(r.fs, r.dir, r.Snapshot.chain, func(ref snapshotRef, b *block) error {
-		var err error
-		if raw, err = b.appendRaw(raw[:0]); err != nil {
-			return corrupt(r.Snapshot.Path, -1, "%v", err)
+	type step struct {
+		raw   []byte
+		apply func() error
+	}
+	free := make(chan []byte, blocksAhead+2)
+	err := ahead(blocksAhead, func(hand func(step) error) error {
+		_, _, err := readChain(r.fs, r.dir, r.Snapshot.chain, func(ref snapshotRef, b *block) error {
+			var raw []byte
+			select {
+			case raw = <-free:
+			default:
+			}
+			raw, err := b.appendRaw(raw[:0])
+			if err != nil {
+				return corrupt(r.Snapshot.Path, -1, "%v", err)
+			}
+			load := l.Full
+			if ref.Base > 0 {
+				load = l.Delta
+			}
+			apply, err := load(b.name, raw)
+			if err != nil {
+				return err
+			}
+			return hand(step{raw, apply})
+		})
+		return err
+	}, func(s step) error {
+		err := s.apply()
+		select {
+		case free <- s.raw:
+		default:
 		}
-		if ref.Base > 0 {
-			return l.Delta(b.name, raw)
-		}
-		return l.Full(b.name, raw)
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("reading snapshot of batch %d: %w", r.Snapshot.Batch, err)

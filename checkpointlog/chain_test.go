@@ -277,10 +277,8 @@ func (m *modelLog) compare(what string, rec *Recovered, last int64) {
 		}
 		return nil
 	}
-	must(m.t, rec.EachSnapshotBlock(SnapshotLoader{
-		Full:  func(_ string, b []byte) error { return apply(b) },
-		Delta: func(_ string, b []byte) error { return apply(b) },
-	}))
+	later := func(_ string, b []byte) (func() error, error) { return func() error { return apply(b) }, nil }
+	must(m.t, rec.EachSnapshotBlock(SnapshotLoader{Full: later, Delta: later}))
 	must(m.t, rec.EachPrepared(func(p *Prepared) error { return apply(p.Delta["m"]) }))
 	if !maps.Equal(got, m.states[last]) {
 		m.t.Fatalf("%s after batch %d: %v, want %v", what, last, got, m.states[last])

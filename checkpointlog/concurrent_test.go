@@ -122,7 +122,8 @@ func BenchmarkSnapshot(b *testing.B) {
 		for b.Loop() {
 			l, rec, err := Open(dir, testHeader, Options{FS: fsys})
 			must(b, err)
-			must(b, rec.EachSnapshotBlock(SnapshotLoader{Full: func(string, []byte) error { return nil }}))
+			nothing := func() error { return nil }
+			must(b, rec.EachSnapshotBlock(SnapshotLoader{Full: func(string, []byte) (func() error, error) { return nothing, nil }}))
 			must(b, l.Close())
 		}
 	})

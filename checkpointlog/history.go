@@ -13,7 +13,8 @@ import (
 // Snapshot is the newest undamaged one before the given batch, and EachBatch begins after that snapshot,
 // so that the state before the batch can be rebuilt. Batch 0 asks for as much history as there is: the
 // Snapshot is then the oldest one, or nil where the log goes back to the first batch. A torn tail, or a
-// record that is being written, is where it ends.
+// record that is being written, is where it ends. FirstPlanned of what it returns is the first batch that can
+// be executed again; of those before it only the outcome is known.
 func History(dir string, fsys vfs.FS, batch int64) (*Recovered, error) {
 	m, err := manifestOf(dir, fsys)
 	if err != nil {
@@ -21,6 +22,9 @@ func History(dir string, fsys vfs.FS, batch int64) (*Recovered, error) {
 	}
 	rec := &Recovered{fs: fsys, dir: dir}
 	base, err := rec.base(m)
+	if err == nil {
+		rec.FirstPlanned, err = rec.firstPlanned(m, base)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -36,8 +40,11 @@ func History(dir string, fsys vfs.FS, batch int64) (*Recovered, error) {
 	if err := rec.readFirst(m, usable); err != nil {
 		return nil, err
 	}
-	if base > 0 && (rec.Snapshot == nil || rec.Snapshot.Batch < base) {
-		return nil, fmt.Errorf("the log begins at batch %d: what came before is in no snapshot that it still has\nHint: replay from a later batch with --from; `sluice log ls` lists what there is", base+1)
+	if base > 0 && (rec.Snapshot == nil || rec.Snapshot.Batch < base) || batch > 0 && batch < rec.FirstPlanned {
+		return nil, fmt.Errorf("the log begins at batch %d: what came before is in no snapshot that it still has\nHint: replay from a later batch with --from; `sluice log ls` lists what there is", max(base+1, rec.FirstPlanned))
+	}
+	if rec.Snapshot != nil {
+		rec.FirstPlanned = max(rec.FirstPlanned, rec.Snapshot.Batch+1)
 	}
 	for i, ref := range m.Segments {
 		limit := int64(-1)
@@ -65,6 +72,56 @@ func (r *Recovered) base(m *manifest) (_ int64, err error) {
 		return 0, err
 	}
 	return sr.head.Base.Prepared, sr.close()
+}
+
+// firstPlanned is the first batch after base whose Planned the log has, too; the one after its last if there is none.
+//
+// Why not each has: a segment is sealed between a batch's Planned and its Prepared, or those of two batches.
+// Retention deletes it when the last snapshot of the oldest chain includes all that it speaks of; the batches whose
+// Prepared the next segment begins with are then known without their Planned. Nothing that Open may choose needs
+// it, but the chain's other snapshots are older, and history begins with the first of them that it can.
+func (r *Recovered) firstPlanned(m *manifest, base int64) (int64, error) {
+	if len(m.Segments) == 0 || m.Segments[0].Seq == 1 {
+		return base + 1, nil // nothing was deleted
+	}
+	first, plans := base+1, make(map[int64]bool)
+	for i, ref := range m.Segments {
+		limit := int64(-1)
+		if i < len(m.Segments)-1 {
+			limit = ref.Bytes
+		}
+		found, err := r.planned(ref, limit, &first, plans)
+		if found || err != nil {
+			return first, err
+		}
+	}
+	return first, nil
+}
+
+// planned reads a segment up to the first Prepared whose plan was seen; first is the batch after the last seen.
+func (r *Recovered) planned(ref segmentRef, limit int64, first *int64, plans map[int64]bool) (found bool, err error) {
+	sr, err := openSegment(r.fs, r.dir, ref.Seq, limit)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, sr.close()) }()
+	for {
+		rec, err := sr.next()
+		var bad *badFrame
+		switch {
+		case err == io.EOF || errors.As(err, &bad) && limit < 0:
+			return false, nil // the end; what is wrong with it is found by addExtent
+		case err != nil:
+			return false, asCorrupt(sr.path, err)
+		case rec.planned != nil:
+			plans[rec.planned.Batch] = true
+		case rec.prepared != nil && plans[rec.prepared.Batch]:
+			*first = rec.prepared.Batch
+			return true, nil
+		case rec.prepared != nil:
+			*first = rec.prepared.Batch + 1
+		}
+	}
 }
 
 // readFirst reads the first undamaged snapshot of several.

@@ -11,6 +11,8 @@ type Live struct {
 	Segments, Snapshots []LiveFile
 	// Prepared is the newest batch whose Prepared is in the segments up to their Bytes.
 	Prepared int64
+	// Appended counts the bytes up to there that were appended since the log was opened.
+	Appended int64
 
 	manifest manifest
 }
@@ -26,7 +28,7 @@ type LiveFile struct {
 func (l *Log) Live() Live {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v := Live{manifest: l.manifest.clone(), Prepared: l.durable}
+	v := Live{manifest: l.manifest.clone(), Prepared: l.durable, Appended: l.appended()}
 	for i, s := range l.manifest.Segments {
 		bytes := s.Bytes
 		if i == len(l.manifest.Segments)-1 {
@@ -39,6 +41,16 @@ func (l *Log) Live() Live {
 	}
 	return v
 }
+
+// Appended is Live's, without the rest.
+func (l *Log) Appended() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.appended()
+}
+
+// appended counts durable bytes; mu is held.
+func (l *Log) appended() int64 { return l.AppendedBytes() - (l.active.size - l.active.synced) }
 
 // A LiveCopy is a log directory to be made elsewhere: the files, and the manifest that names them.
 type LiveCopy struct {

@@ -69,6 +69,9 @@ type Log struct {
 	// syncMu is held while the active segment is synced or replaced, so that neither happens under the
 	// other. It is taken before mu; mu is not held during a sync, so that the next batch can be planned.
 	syncMu sync.Mutex
+	// manifestMu is held while the manifest is replaced. It is taken after syncMu and before mu. Why not syncMu for
+	// both: a batch is prepared while a snapshot is published, which takes several syncs.
+	manifestMu sync.Mutex
 
 	mu       sync.Mutex // guards what follows
 	active   *frameWriter
@@ -88,6 +91,8 @@ type Log struct {
 	newHeader atomic.Bool
 
 	stats Stats
+	// appendedBytes and prepareWait belong to Stats.
+	appendedBytes, prepareWait atomic.Int64
 }
 
 // Stats describe a log since it was opened.
@@ -100,7 +105,8 @@ type Stats struct {
 	AppendedBytes               int64
 	Syncs                       int64
 	SyncFor                     time.Duration // total
-	// PrepareWait is the longest that a Prepare waited for another use of the disk: the publication of a snapshot.
+	// PrepareWait is the longest that a Prepare waited for another use of the log: a snapshot about to be published
+	// makes what was appended durable.
 	PrepareWait time.Duration
 	// DeleteFailures counts dead files that retention could not delete; the next Open tries again.
 	DeleteFailures int64
@@ -158,6 +164,8 @@ func (l *Log) Close() error {
 	}
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
+	l.manifestMu.Lock()
+	defer l.manifestMu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
@@ -192,17 +200,22 @@ func (l *Log) fail(doing string, err error) error {
 	return err
 }
 
-func (l *Log) waited(d time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.stats.PrepareWait = max(l.stats.PrepareWait, d)
+func (l *Log) waited(d time.Duration) { // by Prepare alone, under syncMu
+	l.prepareWait.Store(max(l.prepareWait.Load(), int64(d)))
 }
+
+// AppendedBytes is that of Stats, without waiting for a batch that is being written.
+func (l *Log) AppendedBytes() int64 { return l.appendedBytes.Load() }
+
+// PrepareWait is that of Stats, without waiting for a batch that is being written.
+func (l *Log) PrepareWait() time.Duration { return time.Duration(l.prepareWait.Load()) }
 
 // Stats returns counters; it may be called at any time.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.stats
+	s.AppendedBytes, s.PrepareWait = l.AppendedBytes(), l.PrepareWait()
 	s.LastPrepared, s.LastCommitted = l.seq.Prepared, l.seq.Committed
 	s.Segments, s.Snapshots = len(l.manifest.Segments), len(l.manifest.Snapshots)
 	s.SegmentBytes = l.active.size

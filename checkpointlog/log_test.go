@@ -136,8 +136,12 @@ func readState(rec *Recovered) (map[string][]byte, error) {
 		return nil
 	}
 	err := rec.EachSnapshotBlock(SnapshotLoader{
-		Full:  func(table string, block []byte) error { return step(table, block, true) },
-		Delta: func(table string, block []byte) error { return step(table, block, false) },
+		Full: func(table string, block []byte) (func() error, error) {
+			return func() error { return step(table, block, true) }, nil
+		},
+		Delta: func(table string, block []byte) (func() error, error) {
+			return func() error { return step(table, block, false) }, nil
+		},
 	})
 	// A snapshot written before there were paths has none.
 	if err == nil && at != rec.Snapshot.Batch && (at != 0 || rec.Snapshot.FormatVersion > 1) {

@@ -30,6 +30,8 @@ type Recovered struct {
 	// Offsets are per source after LastPrepared, and OffsetsBefore those before it (nil when LastPrepared
 	// is the snapshot's batch). A source is absent until a batch reads it.
 	Offsets, OffsetsBefore map[string]json.RawMessage
+	// FirstPlanned is set by History alone: from that batch on EachBatch has the plans.
+	FirstPlanned int64
 	// Torn says what was cut off, nil if nothing was.
 	Torn *TornTail
 	// BadSnapshots are those found damaged; they were set aside (*.bad) and an older one or the log
@@ -104,8 +106,22 @@ func (r *Recovered) EachPrepared(fn func(*Prepared) error) error {
 // ErrStop ends an iteration early and successfully.
 var ErrStop = errors.New("stop")
 
-// EachBatch is EachPrepared with the plan that the batch executed. fn may return ErrStop.
+// EachBatch is EachPrepared with the plan that the batch executed. fn may return ErrStop. One batch is read ahead.
 func (r *Recovered) EachBatch(fn func(*Planned, *Prepared) error) error {
+	type batch struct {
+		plan     *Planned
+		prepared *Prepared
+	}
+	err := ahead(0, func(hand func(batch) error) error {
+		return r.readBatches(func(plan *Planned, p *Prepared) error { return hand(batch{plan, p}) })
+	}, func(b batch) error { return fn(b.plan, b.prepared) })
+	if err != nil && !errors.Is(err, ErrStop) {
+		return fmt.Errorf("reading logged batches: %w", err)
+	}
+	return nil
+}
+
+func (r *Recovered) readBatches(fn func(*Planned, *Prepared) error) error {
 	var from int64
 	if r.Snapshot != nil {
 		from = r.Snapshot.Batch
@@ -113,10 +129,7 @@ func (r *Recovered) EachBatch(fn func(*Planned, *Prepared) error) error {
 	plans := make(map[int64]*Planned)
 	for _, seg := range r.segments {
 		if err := r.eachBatchOf(seg, from, plans, fn); err != nil {
-			if errors.Is(err, ErrStop) {
-				return nil
-			}
-			return fmt.Errorf("reading logged batches: %w", err)
+			return err
 		}
 	}
 	return nil

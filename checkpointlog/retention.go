@@ -16,19 +16,15 @@ var fpRetentionBeforeDelete = failpoint.New("retention.before_delete")
 // Invariant: the log is durable up to the snapshot's Committed before the manifest names the snapshot,
 // so no snapshot is ever ahead of its log.
 func (l *Log) addSnapshot(ref snapshotRef, absorbed []snapshotRef) (dead []string, err error) {
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
+	if err := l.syncForSnapshot(); err != nil {
+		return nil, err
+	}
+	l.manifestMu.Lock()
+	defer l.manifestMu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
 		return nil, err
-	}
-	w, size := l.active, l.active.size
-	if w.synced < size {
-		if err := l.unlocked(w.file.Sync); err != nil {
-			return nil, l.fail("syncing checkpoint log", err)
-		}
-		w.synced = max(w.synced, size)
 	}
 	m := l.manifest.clone()
 	for _, old := range absorbed {
@@ -44,8 +40,28 @@ func (l *Log) addSnapshot(ref snapshotRef, absorbed []snapshotRef) (dead []strin
 	return dead, nil
 }
 
-// unlocked runs fn without mu, so that batches are planned and committed while it waits for the disk. syncMu
-// is held: nothing else replaces the manifest or the active segment.
+// syncForSnapshot makes the log durable up to its end.
+func (l *Log) syncForSnapshot() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	w, size := l.active, l.active.size
+	if w.synced < size {
+		if err := l.unlocked(w.file.Sync); err != nil {
+			return l.fail("syncing checkpoint log", err)
+		}
+		w.synced = max(w.synced, size)
+	}
+	return nil
+}
+
+// unlocked runs fn without mu, so that batches are planned and committed while it waits for the disk. Either syncMu
+// is held, so that nothing else replaces the active segment, or manifestMu, so that nothing else replaces the
+// manifest; batches are prepared meanwhile.
 func (l *Log) unlocked(fn func() error) error {
 	l.mu.Unlock()
 	defer l.mu.Lock()

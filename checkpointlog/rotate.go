@@ -15,7 +15,17 @@ var (
 	fpRotateAfterManifest  = failpoint.New("log.segment.rotate.after_manifest")
 )
 
-// rotate seals the active segment and begins the next; syncMu and mu are held. A batch's pieces and its
+// rotateIfFull begins a new segment when the active one is large enough; syncMu and mu are held. While a snapshot is
+// published the segment just grows: no batch waits for that.
+func (l *Log) rotateIfFull() error {
+	if l.active.size < l.opt.SegmentBytes || !l.manifestMu.TryLock() {
+		return nil
+	}
+	defer l.manifestMu.Unlock()
+	return l.rotate()
+}
+
+// rotate seals the active segment and begins the next; syncMu, manifestMu and mu are held. A batch's pieces and its
 // Prepared are never split over two segments.
 //
 // Crash before the manifest is replaced: the new file is a left-over that holds only its header, and
@@ -104,6 +114,8 @@ func (l *Log) startOwnSegment() error {
 	}
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
+	l.manifestMu.Lock()
+	defer l.manifestMu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {

@@ -133,6 +133,9 @@ func (s *scan) prepared(r *segmentReader, rec *record, snap int64) error {
 		s.rec.prevHash = ContentHash(snap.prepared)
 	}
 	plan := s.plans[p.Batch]
+	if plan == nil && p.Batch > snap && len(s.rec.BadSnapshots) > 0 {
+		return s.rec.BadSnapshots[0] // and the log does not reach back to the plans that an older one needs
+	}
 	if plan == nil && p.Batch > snap {
 		return corrupt(r.path, rec.off, "batch %d is prepared but not planned", p.Batch)
 	}

@@ -60,10 +60,11 @@ type SnapshotWriter struct {
 	blocks int64
 	base   int64
 	// absorb are the delta snapshots whose blocks come first in this one and which it replaces.
-	absorb   []snapshotRef
-	absorbed bool
-	done     bool
-	err      error
+	absorb []snapshotRef
+	begun  bool
+	head   snapshotHead
+	done   bool
+	err    error
 }
 
 // syncEveryBytes spreads a snapshot's syncs.
@@ -73,7 +74,8 @@ type SnapshotWriter struct {
 const syncEveryBytes = 16 << 20
 
 // BeginSnapshot starts a snapshot of the state after a batch, which must be the last prepared one or the
-// one before. Only one is written at a time.
+// one before. Only one is written at a time. Nothing is written yet, so that whoever begins one does not wait for the
+// disk.
 func (l *Log) BeginSnapshot(batch int64, meta SnapshotMeta) (*SnapshotWriter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,22 +108,19 @@ func (l *Log) BeginSnapshot(batch int64, meta SnapshotMeta) (*SnapshotWriter, er
 	}
 	s.path = filepath.Join(l.dir, snapshotName(batch))
 	s.temp = s.path + tempSuffix
-	head := snapshotHead{
+	s.head = snapshotHead{
 		Header: l.head, Batch: batch, Base: s.base, BaseChain: baseChain, Epoch: meta.Epoch, Salt: newSalt(), CreatedAt: time.Now().UTC(),
 		Watermarks: maps.Clone(meta.Watermarks), Offsets: maps.Clone(meta.Offsets), Prepared: prepared,
-	}
-	if err := s.create(&head); err != nil {
-		return nil, fmt.Errorf("beginning snapshot: %w%s", errors.Join(err, s.release()), ioHint(err))
 	}
 	l.writing = s
 	return s, nil
 }
 
-func (s *SnapshotWriter) create(head *snapshotHead) error {
+func (s *SnapshotWriter) create() error {
 	if err := fpSnapshotBeforeWrite.Hit(); err != nil {
 		return err
 	}
-	b, crc, err := encodeHead(magicSnapshot, head)
+	b, crc, err := encodeHead(magicSnapshot, &s.head)
 	if err != nil {
 		return err
 	}
@@ -174,12 +173,15 @@ func (s *SnapshotWriter) block(table string, b []byte) error {
 	return nil
 }
 
-// begin takes in the delta snapshots that this one replaces, which it does before anything else is written.
+// begin makes the file, and takes in the delta snapshots that this one replaces before anything else is written.
 func (s *SnapshotWriter) begin() error {
-	if err := s.usable(); err != nil || s.absorbed {
+	if err := s.usable(); err != nil || s.begun {
 		return err
 	}
-	s.absorbed = true
+	s.begun = true
+	if err := s.create(); err != nil {
+		return s.fail(err)
+	}
 	var raw []byte
 	for _, ref := range s.absorb {
 		_, err := readSnapshot(s.log.fs, s.log.dir, ref, func(b *block) (err error) {

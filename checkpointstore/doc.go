@@ -16,5 +16,6 @@
 //     and no copy is forgotten.
 //
 // Files: location.go, credentials.go (where); bucket.go (requests, each tried once), retry.go; manifest.go;
-// mirror.go, pass.go, parts.go, bulk.go, sweep.go (upload); restore.go, stage.go; remove.go.
+// mirror.go, pass.go, parts.go, bulk.go, sweep.go (upload); restore.go, stage.go; remove.go; records.go, what daemons
+// tell each other beside the copies.
 package checkpointstore

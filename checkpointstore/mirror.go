@@ -40,6 +40,8 @@ type Options struct {
 	Interval time.Duration
 	// MaxLag is how long a batch may be without a copy before the next ones wait. Defaults to 10 minutes.
 	MaxLag time.Duration
+	// MaxLagBytes is how much of the log may be without a copy before batches wait. Defaults to 1 GiB.
+	MaxLagBytes int64
 	// KeepUnnamed is how long objects that the manifest no longer names are kept for who is restoring by
 	// an older one. Defaults to 1 minute.
 	KeepUnnamed time.Duration
@@ -72,6 +74,9 @@ func (o *Options) setDefaults() {
 	if o.MaxLag == 0 {
 		o.MaxLag = 10 * time.Minute
 	}
+	if o.MaxLagBytes == 0 {
+		o.MaxLagBytes = 1 << 30
+	}
 	if o.KeepUnnamed == 0 {
 		o.KeepUnnamed = time.Minute
 	}
@@ -90,6 +95,8 @@ type Status struct {
 	// Batch is the newest that the copy has; Behind is for how long the oldest batch waits that it has not.
 	Batch  int64         `json:"batch"`
 	Behind time.Duration `json:"behind_ns"`
+	// BehindBytes is how much of the log the copy lacks.
+	BehindBytes int64 `json:"behind_bytes"`
 	// Waiting says that the pipeline waits for the copy.
 	Waiting bool `json:"waiting,omitempty"`
 	// UploadedBytes counts this run.
@@ -127,10 +134,12 @@ type Mirror struct {
 	stored    map[string]time.Time
 	published *published
 	pending   []mark
-	waiting   int
-	fatal     error
-	status    Status
-	swept     bool
+	// base is what was appended to the log when it was copied last, and owed what the copy lacked of it then.
+	base, owed int64
+	waiting    int
+	fatal      error
+	status     Status
+	swept      bool
 }
 
 // A mark is a batch that became durable and is not in the bucket yet.
@@ -158,7 +167,9 @@ func (m *Mirror) Start(ctx context.Context, log *checkpointlog.Log, epoch int64)
 	}
 	var nonce [8]byte
 	_, _ = rand.Read(nonce[:]) // never fails: see crypto/rand
-	m.log, m.pin, m.ns = log, log.Pin(), namespace{epoch, hex.EncodeToString(nonce[:])}
+	m.mu.Lock()
+	m.log, m.pin, m.ns, m.base = log, log.Pin(), namespace{epoch, hex.EncodeToString(nonce[:])}, log.Appended()
+	m.mu.Unlock()
 	if err := m.join(ctx); err != nil {
 		if refused(err) || m.fatal != nil || ctx.Err() != nil {
 			return err
@@ -189,6 +200,7 @@ func (m *Mirror) join(ctx context.Context) error {
 	m.joined, m.before = true, map[string][]object{}
 	switch {
 	case last == nil:
+		m.owe()
 		return nil
 	case last.Pipeline != m.opt.Pipeline:
 		m.fatal = fmt.Errorf("%s holds the log of pipeline %q, not of %q\nHint: give each pipeline its own prefix", m.opt.Location, last.Pipeline, m.opt.Pipeline)
@@ -201,7 +213,17 @@ func (m *Mirror) join(ctx context.Context) error {
 	for _, f := range last.Files {
 		m.before[f.Name] = f.Objects
 	}
+	m.owe()
 	return m.fatal
+}
+
+// owe counts what the copy of the engine before this one lacks of the log; mu is held.
+func (m *Mirror) owe() {
+	live := m.log.Live()
+	m.base, m.owed = live.Appended, 0
+	for _, f := range live.Segments {
+		m.owed += max(0, f.Bytes-file{Objects: m.before["log/"+f.Name]}.bytes())
+	}
 }
 
 // Prepared is called when a batch is durable in the log and before sinks commit it. It waits as the option
@@ -219,7 +241,7 @@ func (m *Mirror) Prepared(ctx context.Context, batch int64) error {
 	for {
 		m.mu.Lock()
 		err, changed := m.fatal, m.changed
-		ready := m.behind() <= m.opt.MaxLag
+		ready := m.behind() <= m.opt.MaxLag && m.behindBytes() <= m.opt.MaxLagBytes
 		if m.opt.Sync == Batch {
 			ready = m.published != nil && m.published.Prepared >= batch
 		}
@@ -263,12 +285,20 @@ func (m *Mirror) behind() time.Duration {
 	return time.Since(m.pending[0].at)
 }
 
+// behindBytes is how much of the log has no copy; mu is held.
+func (m *Mirror) behindBytes() int64 {
+	if m.log == nil {
+		return 0
+	}
+	return m.owed + m.log.Appended() - m.base
+}
+
 // Status may be called at any time.
 func (m *Mirror) Status() Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.status
-	s.Behind, s.Waiting = m.behind(), m.waiting > 0
+	s.Behind, s.BehindBytes, s.Waiting = m.behind(), m.behindBytes(), m.waiting > 0
 	return s
 }
 

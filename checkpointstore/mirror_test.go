@@ -181,6 +181,63 @@ func TestOutageInTheBackground(t *testing.T) {
 	mustHold(t, copied, e.batch)
 }
 
+// In an outage batches also wait when too much of the log is without a copy, what an earlier engine left included.
+func TestOutageOfManyBytes(t *testing.T) {
+	s3test.SetEnv(t)
+	s := s3test.New(t)
+	disk := vfs.NewMem()
+	o := fast(t, s, disk)
+	o.Sync, o.MaxLag = Background, time.Hour
+	e := start(t, disk, 1, o)
+	e.run(2)
+	until(t, "all is copied", func() bool { st := e.mirrors[0].Status(); return st.Batch == 2 && st.BehindBytes == 0 })
+	s.Fault(s3test.Always(s3test.SlowDown))
+	e.run(20)
+	left := e.mirrors[0].Status().BehindBytes
+	if left < 20*100 {
+		t.Fatalf("20 batches are %d bytes behind", left)
+	}
+	e.close()
+	s.Fault(func(r *http.Request) s3test.Fault { // it may look, and not write
+		if r.Method == http.MethodPut {
+			return s3test.SlowDown
+		}
+		return s3test.None
+	})
+	o.MaxLagBytes = left + 1
+	e = start(t, disk, 2, o)
+	if got := e.mirrors[0].Status().BehindBytes; got < left || got > 2*left {
+		t.Errorf("the next engine is %d bytes behind, and the one before it was %d", got, left)
+	}
+	e.append()
+	e.prepare()
+	let := make(chan error, 1)
+	go func() { let <- e.mirrors[0].Prepared(context.Background(), e.batch) }()
+	until(t, "the pipeline waits", func() bool { return e.mirrors[0].Status().Waiting })
+	s.Fault(nil)
+	must(t, <-let)
+	e.commit()
+	e.run(3)
+	e.close()
+	copied, _ := restored(t, at(t, s))
+	mustHold(t, copied, e.batch)
+}
+
+// A bound that every batch exceeds only makes each wait for its copy.
+func TestLeastLag(t *testing.T) {
+	s3test.SetEnv(t)
+	s := s3test.New(t)
+	disk := vfs.NewMem()
+	o := fast(t, s, disk)
+	o.Sync, o.MaxLagBytes = Background, 1
+	e := start(t, disk, 1, o)
+	e.run(5)
+	if st := e.mirrors[0].Status(); st.Batch != 5 {
+		t.Errorf("batch 5 was let through with a copy up to batch %d", st.Batch)
+	}
+	e.close()
+}
+
 // An engine that was taken over goes on writing and deleting, and harms nothing of the newer one's.
 func TestTwoEngines(t *testing.T) {
 	s3test.SetEnv(t)

@@ -14,7 +14,9 @@ import (
 type published struct {
 	*checkpointlog.LiveCopy
 	keys map[string]bool
-	doc  string // what was in it but its time, to know whether anything has changed
+	// appended is how much of the log it has, as Live counts it.
+	appended int64
+	doc      string // what was in it but its time, to know whether anything has changed
 }
 
 // publish writes the manifest of what was copied, if that is a log, and another one than before.
@@ -56,7 +58,7 @@ func (m *Mirror) compose(live checkpointlog.Live, others []string) (*published, 
 	for _, name := range others {
 		doc.Files = append(doc.Files, m.files[name].file)
 	}
-	next := &published{LiveCopy: copied, keys: map[string]bool{}, doc: string(doc.encode())}
+	next := &published{LiveCopy: copied, keys: map[string]bool{}, appended: live.Appended, doc: string(doc.encode())}
 	for _, f := range doc.Files {
 		for _, o := range f.Objects {
 			next.keys[o.Key] = true
@@ -81,6 +83,7 @@ func (m *Mirror) stands(p *published) {
 	m.mu.Lock()
 	m.published = p
 	m.status.Batch = p.Prepared
+	m.base, m.owed = p.appended, 0
 	m.pending = slices.DeleteFunc(m.pending, func(k mark) bool { return k.batch <= p.Prepared })
 	m.mu.Unlock()
 	m.broadcast()

@@ -347,19 +347,30 @@ func (x *Executor) ApplyDelta(delta map[string][]byte) error {
 
 // SnapshotLoader restores a snapshot.
 func (x *Executor) SnapshotLoader() checkpointlog.SnapshotLoader {
-	into := func(load func(*rowstore.Table, []byte) error) func(string, []byte) error {
-		return func(name string, b []byte) error {
-			t, ok := x.states[name]
-			if !ok && slices.Contains(x.ignored, name) {
-				return nil
-			}
-			if !ok {
-				return fmt.Errorf("the snapshot holds state %s, which the plan does not have", name)
-			}
-			return load(t, b)
-		}
+	return checkpointlog.SnapshotLoader{
+		Full: x.into(func(t *rowstore.Table, b []byte) (func() error, error) {
+			rows, err := t.DecodeBlock(b)
+			return func() error { return t.LoadBlock(rows) }, err
+		}),
+		Delta: x.into(func(t *rowstore.Table, b []byte) (func() error, error) {
+			d, err := t.DecodeDelta(b)
+			return func() error { t.Apply(d); return nil }, err
+		}),
 	}
-	return checkpointlog.SnapshotLoader{Full: into((*rowstore.Table).Load), Delta: into((*rowstore.Table).ApplyDelta)}
+}
+
+// into finds the table of a snapshot's block.
+func (x *Executor) into(load func(*rowstore.Table, []byte) (func() error, error)) func(string, []byte) (func() error, error) {
+	return func(name string, b []byte) (func() error, error) {
+		t, ok := x.states[name]
+		if !ok && slices.Contains(x.ignored, name) {
+			return func() error { return nil }, nil
+		}
+		if !ok {
+			return nil, fmt.Errorf("the snapshot holds state %s, which the plan does not have", name)
+		}
+		return load(t, b)
+	}
 }
 
 // seal counts and digests a finished delta.

@@ -33,6 +33,9 @@ func (p *Pipeline) Run(ctx context.Context) (err error) {
 		if err := p.finish.wait(); err != nil { // the batch before must be done first
 			return err
 		}
+		if err := p.snapshot.turn(p); err != nil {
+			return p.drain(err)
+		}
 		p.finish.start(func() error {
 			if err := p.stage(ctx, b); err != nil { // 3  phase 1 in the sinks
 				return err
@@ -108,6 +111,9 @@ func (p *Pipeline) plan(ctx context.Context) (*batch, error) {
 // a snapshot goes on.
 func (p *Pipeline) idle() error {
 	if err := p.finish.wait(); err != nil {
+		return err
+	}
+	if err := p.snapshot.turn(p); err != nil {
 		return err
 	}
 	return p.snapshot.advance(p)

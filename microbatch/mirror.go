@@ -31,6 +31,8 @@ type MirrorStatus struct {
 	// Batch is the newest that the copy has; Behind is for how long the oldest batch waits that it has not.
 	Batch  int64         `json:"batch"`
 	Behind time.Duration `json:"behind_ns"`
+	// BehindBytes is how much of the log the copy lacks.
+	BehindBytes int64 `json:"behind_bytes"`
 	// Waiting says that the pipeline waits for the copy.
 	Waiting bool `json:"waiting,omitempty"`
 	// UploadedBytes counts this run.

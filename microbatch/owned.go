@@ -7,10 +7,15 @@ import (
 
 // Owned is a Sink that knows, between batches too, whether the pipeline is still this engine's.
 type Owned interface {
-	// Lost delivers one error, which wraps ErrFenced, when another engine has taken the pipeline over, or nil when
-	// the sink is closed. It may be nil itself.
+	// Lost delivers one error when the pipeline is this engine's no more, which wraps ErrFenced if another engine has
+	// taken it over, or nil when the sink is closed. It may be nil itself.
 	Lost() <-chan error
 }
+
+// lostError is what a sink's Lost delivered.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
 
 // owned is a context that ends when any sink says that the pipeline is lost, so that an engine which was taken over
 // stops at once and not at its next commit. settle gives the run's error, or that loss as its cause.
@@ -29,7 +34,7 @@ func (p *Pipeline) owned(ctx context.Context) (_ context.Context, settle func(er
 			select {
 			case err := <-lost:
 				if err != nil {
-					cancel(err)
+					cancel(lostError{err})
 				}
 			case <-ctx.Done():
 			}
@@ -37,8 +42,9 @@ func (p *Pipeline) owned(ctx context.Context) (_ context.Context, settle func(er
 	}
 	return ctx, func(err error) error {
 		defer cancel(nil)
-		if cause := context.Cause(ctx); err != nil && errors.Is(cause, ErrFenced) && !errors.Is(err, ErrFenced) {
-			return cause
+		var lost lostError
+		if err != nil && errors.As(context.Cause(ctx), &lost) && !errors.Is(err, ErrFenced) {
+			return lost.error
 		}
 		return err
 	}

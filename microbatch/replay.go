@@ -51,9 +51,7 @@ func Replay(ctx context.Context, cfg Config, opt ReplayOptions) (ReplayReport, e
 		return ReplayReport{}, fmt.Errorf("open the log for replay: %w", err)
 	}
 	if from <= 0 {
-		if from = 1; rec.Snapshot != nil {
-			from = rec.Snapshot.Batch + 1
-		}
+		from = rec.FirstPlanned
 	}
 	a, err := cfg.adopt(rec.Header, max(from, 1)) // a log without batches is told below
 	if err == nil && a.plan != rec.Header.Plan {
@@ -89,11 +87,6 @@ func (p *Pipeline) replay(ctx context.Context, rec *checkpointlog.Recovered, fro
 			return checkpointlog.ErrStop
 		}
 		if logged.Batch < from {
-			return p.exec.ApplyDelta(logged.Delta)
-		}
-		if plan == nil && opt.From == 0 && report.Batches == 0 {
-			// Retention keeps what recovery needs: of the oldest batch that may be the Prepared record alone.
-			report.From = logged.Batch + 1
 			return p.exec.ApplyDelta(logged.Delta)
 		}
 		if plan == nil {

@@ -16,7 +16,7 @@ import (
 // their own (snapshotfile.go), so that no batch waits for the disk.
 //
 //	begin   after a batch was executed: the state is frozen; it costs nothing
-//	open    that batch is committed now: the file can be begun
+//	open    that batch is committed now: the file can be begun, by the goroutine that writes it
 //	slice   between batches, until all tables are encoded
 //	end     the file is published; learnt at a later batch
 type snapshotter struct {
@@ -33,11 +33,14 @@ type snapshotter struct {
 	last        int64
 	loggedBytes int64
 	at          time.Time
-	// rowCost is what a row of the last snapshot took to encode and write, on both goroutines.
+	// rowCost is what a row of the last snapshot took to encode and write, on both goroutines, and what the batches
+	// beside it paid.
 	rowCost time.Duration
 	// rows is how many the running snapshot holds, about, and encoding the time spent on it here.
 	rows     int64
 	encoding time.Duration
+	// turned is how long the last turn took.
+	turned time.Duration
 }
 
 const (
@@ -49,6 +52,8 @@ const (
 	cheap = 2 * time.Millisecond
 	// firstRowCost is assumed until one was measured.
 	firstRowCost = 300 * time.Nanosecond
+	// keepCost is what a batch pays for a row that it has to copy before it changes it: mostly cache misses.
+	keepCost = 200 * time.Nanosecond
 )
 
 // Between two batches at most maxSlices slices are encoded, and none begins after sliceTime: together with what a
@@ -57,7 +62,7 @@ const (
 const (
 	sliceRows = 16_384
 	maxSlices = 32
-	sliceTime = 20 * time.Millisecond
+	sliceTime = 10 * time.Millisecond
 )
 
 // restored takes note of the snapshot that the state was restored from: the next can be a delta on it. The log's
@@ -73,28 +78,37 @@ func (s *snapshotter) restored(p *Pipeline, rec *checkpointlog.Recovered) {
 	}
 }
 
-// advance does a bounded part of the work.
-func (s *snapshotter) advance(p *Pipeline) error {
+// turn begins a snapshot, or opens the file of the one that has begun. It is called while no batch is between steps
+// 3 and 6: the log is not busy with one then, and the batch that was last when the snapshot began is committed.
+func (s *snapshotter) turn(p *Pipeline) error {
 	start := time.Now()
-	err := s.step(p, start)
-	p.progress.waited(max(time.Since(start), p.log.Stats().PrepareWait))
-	return err
-}
-
-func (s *snapshotter) step(p *Pipeline, start time.Time) error {
+	defer func() { s.turned = time.Since(start) }()
 	switch {
 	case !s.active:
 		if s.due(p, start) {
 			s.begin(p, start)
 		}
-		return nil
 	case s.file == nil:
-		// The batch that was last when the snapshot began is committed: whoever calls has waited for it.
 		w, err := p.log.BeginSnapshot(s.batch, s.meta)
 		if err != nil {
 			return fmt.Errorf("begin a snapshot of batch %d: %w", s.batch, err)
 		}
 		s.file = openSnapshotFile(w)
+	}
+	return nil
+}
+
+// advance does a bounded part of the work. It may be called beside steps 3 to 6 of a batch.
+func (s *snapshotter) advance(p *Pipeline) error {
+	start := time.Now()
+	err := s.step(p, start)
+	p.progress.waited(max(s.turned+time.Since(start), p.log.PrepareWait()))
+	return err
+}
+
+func (s *snapshotter) step(p *Pipeline, start time.Time) error {
+	if s.file == nil {
+		return nil
 	}
 	if s.slices(p, start) {
 		s.file.finish()
@@ -118,7 +132,7 @@ func (s *snapshotter) due(p *Pipeline, now time.Time) bool {
 	if s.at.IsZero() {
 		s.at, s.rowCost = now, firstRowCost // an interval is counted from the first batch of a run
 	}
-	gathered := p.log.Stats().AppendedBytes - s.loggedBytes
+	gathered := p.log.AppendedBytes() - s.loggedBytes
 	if p.last == s.last || gathered < p.cfg.SnapshotLogBytes && now.Sub(s.at) < p.cfg.SnapshotInterval {
 		return false
 	}
@@ -149,7 +163,7 @@ const leastGathered = 256 << 10
 
 // begin freezes the state as it is after the last executed batch.
 func (s *snapshotter) begin(p *Pipeline, now time.Time) {
-	logged := p.log.Stats().AppendedBytes
+	logged := p.log.AppendedBytes()
 	s.meta = checkpointlog.SnapshotMeta{Epoch: p.epoch, Watermarks: p.watermarks(), Offsets: map[string]json.RawMessage{}}
 	for _, in := range p.inputs {
 		if in.offsets != nil {
@@ -203,7 +217,11 @@ func (s *snapshotter) slice(p *Pipeline, st planner.State) {
 
 func (s *snapshotter) published(p *Pipeline) {
 	if s.rows >= leastRows {
-		s.rowCost = (s.encoding + s.file.busy) / time.Duration(s.rows)
+		var kept int
+		for _, st := range p.program.States {
+			kept += p.exec.states[st.Name].KeptRows()
+		}
+		s.rowCost = (s.encoding + s.file.busy + time.Duration(kept)*keepCost) / time.Duration(s.rows)
 	}
 	p.cfg.Logger.Debug("snapshot published", "pipeline", p.cfg.Name, "batch", s.batch, "base", s.meta.Base, "took", time.Since(s.at), "longest_wait", p.Progress().SnapshotWait)
 	p.progress.snapshotted(s.batch)

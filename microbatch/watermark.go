@@ -31,7 +31,7 @@ type input struct {
 	warnedFuture bool
 	// state is what tellStates told last.
 	state string
-	parts        partitions
+	parts partitions
 }
 
 // dropLate splits off the rows behind the watermark before the batch. Rows without an event time pass.

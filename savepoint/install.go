@@ -16,6 +16,7 @@ const (
 	LogDir    = "log"
 	RowsDir   = "rows"
 	TablesDir = "tables"
+	FilesDir  = "files"
 	SQLFile   = "pipeline.sql"
 )
 

@@ -6,6 +6,7 @@
 //	log/             a checkpoint log that ends with the batch: state, offsets, watermarks
 //	rows/            the rows of the tables in PostgreSQL, and what belongs to them there
 //	tables/          what was read of tables to look up
+//	files/           what file sinks wrote
 //
 // Why a log and not a format of its own: the log's files are immutable, checksummed, versioned, and opened by
 // code that the crash tests know. Why the rows: state does not hold them, and a pipeline that goes on in other

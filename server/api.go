@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 )
 
@@ -38,6 +40,8 @@ func (s *Server) routes() []route {
 		{"GET /v1/pipelines/{name}/sql", s.sql},
 		{"POST /v1/pipelines/{name}/stop", s.stop},
 		{"POST /v1/pipelines/{name}/resume", s.resume},
+		{"PUT /v1/pipelines/{name}", s.replace},
+		{"DELETE /v1/pipelines/{name}/replacement", s.cancelReplacement},
 		{"DELETE /v1/pipelines/{name}", s.drop},
 		{"POST /v1/ingest/{name}/{source}", s.ingest},
 	}
@@ -70,7 +74,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if len(spec.SQL) > maxSQLBytes {
-		reply(w, newError(CodeBadRequest, "split it into several pipelines", "the SQL has %d bytes, and %d are allowed", len(spec.SQL), maxSQLBytes))
+		reply(w, tooLong(spec))
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
@@ -82,6 +86,53 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Location", "/v1/pipelines/"+spec.Name)
 	send(w, http.StatusCreated, status)
+}
+
+func (s *Server) replace(w http.ResponseWriter, r *http.Request) {
+	var spec Spec
+	if err := receive(w, r, &spec); err != nil {
+		reply(w, err)
+		return
+	}
+	name := r.PathValue("name")
+	rebuild, err := strconv.ParseBool(cmp.Or(r.URL.Query().Get("rebuild"), "false"))
+	switch {
+	case err != nil:
+		reply(w, newError(CodeBadRequest, "say rebuild=true or rebuild=false", "rebuild is %q", r.URL.Query().Get("rebuild")))
+		return
+	case spec.Name != name:
+		reply(w, newError(CodeBadRequest, "name the pipeline alike in both", "the path names pipeline %q, and the body %q", name, spec.Name))
+		return
+	case len(spec.SQL) > maxSQLBytes:
+		reply(w, tooLong(spec))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
+	defer cancel()
+	status, err := s.fleet.replace(ctx, spec, rebuild)
+	if err != nil {
+		reply(w, err)
+		return
+	}
+	send(w, http.StatusAccepted, status)
+}
+
+func tooLong(spec Spec) error {
+	return newError(CodeBadRequest, "split it into several pipelines", "the SQL has %d bytes, and %d are allowed", len(spec.SQL), maxSQLBytes)
+}
+
+func (s *Server) cancelReplacement(w http.ResponseWriter, r *http.Request) {
+	p, err := s.fleet.get(r.PathValue("name"))
+	if err == nil {
+		ctx, cancel := context.WithTimeout(r.Context(), stopTimeout)
+		defer cancel()
+		err = p.giveUp(ctx, errGivenUp)
+	}
+	if err != nil {
+		reply(w, err)
+		return
+	}
+	send(w, http.StatusOK, p.status())
 }
 
 func (s *Server) list(w http.ResponseWriter, _ *http.Request) {
@@ -150,19 +201,27 @@ func (s *Server) resume(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) drop(w http.ResponseWriter, r *http.Request) {
-	tables := Tables(r.URL.Query().Get("tables"))
-	switch tables {
+	how := DropOptions{Tables: Tables(r.URL.Query().Get("tables"))}
+	switch how.Tables {
 	case "":
-		tables = DropTables
+		how.Tables = DropTables
 	case DropTables, KeepTables:
 	default:
-		reply(w, newError(CodeBadRequest, "say tables=drop or tables=keep", "tables is %q", tables))
+		reply(w, newError(CodeBadRequest, "say tables=drop or tables=keep", "tables is %q", how.Tables))
+		return
+	}
+	switch remote := r.URL.Query().Get("remote"); remote {
+	case "", "drop":
+	case "keep":
+		how.KeepRemote = true
+	default:
+		reply(w, newError(CodeBadRequest, "say remote=drop or remote=keep", "remote is %q", remote))
 		return
 	}
 	// Why not the request's context alone: a drop that has begun is completed even when nobody listens.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), dropTimeout)
 	defer cancel()
-	dropped, err := s.fleet.drop(ctx, r.PathValue("name"), tables)
+	dropped, err := s.fleet.drop(ctx, r.PathValue("name"), how)
 	if err != nil {
 		reply(w, err)
 		return

@@ -55,6 +55,25 @@ func (c *Client) Submit(ctx context.Context, s Spec) (st Status, err error) {
 	return st, err
 }
 
+// Replace sends a new version of a pipeline that is there and returns once it is on its way; Status has how far. With
+// rebuild it may compute its tables anew.
+func (c *Client) Replace(ctx context.Context, s Spec, rebuild bool) (st Status, err error) {
+	err = c.call(ctx, http.MethodPut, fmt.Sprintf("%s?rebuild=%t", pipelinePath(s.Name), rebuild), s, &st)
+	return st, err
+}
+
+// CancelReplacement gives a new version up; the one before goes on.
+func (c *Client) CancelReplacement(ctx context.Context, name string) (st Status, err error) {
+	err = c.call(ctx, http.MethodDelete, pipelinePath(name)+"/replacement", nil, &st)
+	return st, err
+}
+
+// SQL returns the file that was submitted.
+func (c *Client) SQL(ctx context.Context, name string) (text string, err error) {
+	err = c.call(ctx, http.MethodGet, pipelinePath(name)+"/sql", nil, &text)
+	return text, err
+}
+
 // List returns all pipelines, by name.
 func (c *Client) List(ctx context.Context) ([]Status, error) {
 	var l list
@@ -81,8 +100,12 @@ func (c *Client) Resume(ctx context.Context, name string) (st Status, err error)
 }
 
 // Drop removes a pipeline.
-func (c *Client) Drop(ctx context.Context, name string, tables Tables) (d Dropped, err error) {
-	err = c.call(ctx, http.MethodDelete, pipelinePath(name)+"?tables="+url.QueryEscape(string(tables)), nil, &d)
+func (c *Client) Drop(ctx context.Context, name string, how DropOptions) (d Dropped, err error) {
+	query := "?tables=" + url.QueryEscape(string(how.Tables))
+	if how.KeepRemote {
+		query += "&remote=keep"
+	}
+	err = c.call(ctx, http.MethodDelete, pipelinePath(name)+query, nil, &d)
 	return d, err
 }
 
@@ -124,6 +147,10 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 	answer, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	if text, ok := into.(*string); ok && res.StatusCode/100 == 2 {
+		*text = string(answer)
+		return nil
 	}
 	if res.StatusCode/100 == 2 {
 		if err := json.Unmarshal(answer, into); err != nil {

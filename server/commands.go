@@ -63,6 +63,11 @@ func (p *pipeline) stop(ctx context.Context, how haltMode) error {
 	if err := p.update(func(r *record) { r.Desired = WantStopped }); err != nil {
 		return err
 	}
+	p.mu.Lock()
+	if p.replacing != nil {
+		p.replacing.start = false
+	}
+	p.mu.Unlock()
 	if r := p.halt(how); r != nil {
 		select {
 		case <-r.done:
@@ -105,7 +110,7 @@ func (p *pipeline) resume(ctx context.Context) error {
 
 // drop ends the run without finishing its batch and removes everything. When it fails half-way the pipeline
 // stays, stopped, and drop can be repeated.
-func (p *pipeline) drop(ctx context.Context, tables Tables) ([]string, error) {
+func (p *pipeline) drop(ctx context.Context, how DropOptions) ([]string, error) {
 	unlock, err := p.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -117,7 +122,11 @@ func (p *pipeline) drop(ctx context.Context, tables Tables) ([]string, error) {
 	if elsewhere {
 		return nil, newError(CodeState, "drop it at the daemon that runs it", "pipeline %q is run by another daemon; this one stands by", p.name)
 	}
-	if err := p.update(func(r *record) { r.Desired, r.Tables = WantDropped, tables }); err != nil {
+	// The slot is held, so the replacement has not stopped the version before, and begins no exchange.
+	if err := p.giveUp(ctx, errGivenUp); err != nil && describe(err).Code == CodeTimeout {
+		return nil, err
+	}
+	if err := p.update(func(r *record) { r.Desired, r.Tables, r.KeepRemote = WantDropped, how.Tables, how.KeepRemote }); err != nil {
 		return nil, err
 	}
 	if r := p.halt(giveUp); r != nil {
@@ -135,16 +144,16 @@ func (p *pipeline) drop(ctx context.Context, tables Tables) ([]string, error) {
 	p.posting.Lock()
 	//lint:ignore SA2001 it is the waiting that counts
 	p.posting.Unlock()
-	return p.clear(ctx, tables)
+	return p.clear(ctx, how)
 }
 
 // clear does the removing.
-func (p *pipeline) clear(ctx context.Context, tables Tables) (dropped []string, err error) {
+func (p *pipeline) clear(ctx context.Context, how DropOptions) (dropped []string, err error) {
 	p.mu.Lock()
 	spec := p.rec.Spec
 	p.mu.Unlock()
 	err = guarded(func() error {
-		dropped, err = p.launcher.Drop(ctx, spec, tables)
+		dropped, err = p.launcher.Drop(ctx, spec, how)
 		return err
 	})
 	if err == nil {
@@ -161,10 +170,14 @@ func (p *pipeline) clear(ctx context.Context, tables Tables) (dropped []string, 
 	return nil, errors.Join(err, p.update(func(r *record) { r.Desired = WantStopped }))
 }
 
-// close is for the daemon's end: nothing starts any more, and the run is asked to end.
-func (p *pipeline) close() *run {
+// close is for the daemon's end: nothing starts any more, and the run and a replacement are asked to end.
+func (p *pipeline) close() (*run, *replacing) {
 	p.mu.Lock()
 	p.shut = true
+	c := p.replacing
 	p.mu.Unlock()
-	return p.halt(finishBatch)
+	if c != nil {
+		c.cancel(errDaemonEnds)
+	}
+	return p.halt(finishBatch), c
 }

@@ -10,6 +10,7 @@
 //	stopped     by request; resume goes on where it stopped
 //	finished    the bounded input is at its end
 //	failed      trying again would not help; the error says what would
+//	replacing   the old version is stopped, and a new one takes its place
 //	standby     another daemon runs it, and this one takes over when that one is gone
 //	dropping    its rows, tables and log are being removed
 //
@@ -26,6 +27,8 @@
 //	GET    /v1/pipelines              list them
 //	GET    /v1/pipelines/NAME         one, in detail
 //	GET    /v1/pipelines/NAME/sql     its file
+//	PUT    /v1/pipelines/NAME         put a new version in its place
+//	DELETE /v1/pipelines/NAME/replacement  give the new version up
 //	POST   /v1/pipelines/NAME/stop    finish the batch and stop
 //	POST   /v1/pipelines/NAME/resume  go on
 //	DELETE /v1/pipelines/NAME         remove it with all that it made

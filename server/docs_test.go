@@ -34,13 +34,13 @@ func TestDocs(t *testing.T) {
 		}
 	}
 	want := []string{string(WantRunning), string(WantStopped), string(WantDropped)}
-	for _, s := range []State{Starting, Running, Restarting, Stopping, Stopped, Finished, Failed, Dropping} {
+	for _, s := range []State{Starting, Running, Restarting, Stopping, Stopped, Finished, Failed, Dropping, Replacing, Standby} {
 		want = append(want, "| `"+string(s)+"` |")
 	}
 	for _, r := range new(Server).routes() {
 		want = append(want, "`"+r.pattern)
 	}
-	for _, v := range []any{Status{}, Description{}, Spec{}, Options{}, Version{}, Error{}, SQLError{}, StopRequest{}, Dropped{}} {
+	for _, v := range []any{Status{}, Description{}, Spec{}, Options{}, Version{}, Error{}, SQLError{}, StopRequest{}, Dropped{}, Replacement{}, RebuildProgress{}} {
 		for i := range reflect.TypeOf(v).NumField() {
 			name, _, _ := strings.Cut(reflect.TypeOf(v).Field(i).Tag.Get("json"), ",")
 			want = append(want, name)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,12 +32,18 @@ type fakeLauncher struct {
 	// script gives what the attempts of a pipeline end with, in order; after it they run until stopped.
 	script   map[string][]ending
 	launches map[string][]time.Time
-	dropped  map[string]Tables
+	dropped  map[string]DropOptions
 	checkErr error
 	dropErr  error
 	// deaf pipelines do not heed Stop, only their context.
 	deaf map[string]bool
 	live map[string]int
+
+	// log is the text that a pipeline's log is of, as far as a test cares; needs are texts that ask for a rebuild.
+	log   map[string]string
+	needs map[string]error
+	// rebuild is what Rebuild does instead of filling tables.
+	rebuild func(ctx context.Context, h Handover) error
 }
 
 // ending is how an attempt ends, and after how many batches.
@@ -48,7 +55,8 @@ type ending struct {
 }
 
 func newFake() *fakeLauncher {
-	return &fakeLauncher{script: map[string][]ending{}, launches: map[string][]time.Time{}, dropped: map[string]Tables{}, deaf: map[string]bool{}, live: map[string]int{}}
+	return &fakeLauncher{script: map[string][]ending{}, launches: map[string][]time.Time{}, dropped: map[string]DropOptions{}, deaf: map[string]bool{}, live: map[string]int{},
+		log: map[string]string{}, needs: map[string]error{}}
 }
 
 func (l *fakeLauncher) Check(_ context.Context, s Spec) (Description, error) {
@@ -75,10 +83,52 @@ func (l *fakeLauncher) Launch(ctx context.Context, s Spec) (Runner, error) {
 		return nil, context.Cause(ctx)
 	}
 	l.live[s.Name]++
+	l.log[s.Name] = s.SQL
 	return r, nil
 }
 
-func (l *fakeLauncher) Drop(_ context.Context, s Spec, t Tables) ([]string, error) {
+func (l *fakeLauncher) Review(ctx context.Context, s Spec) (Description, error, error) {
+	d, err := l.Check(ctx, s)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.goesOn(s) {
+		return d, cmp.Or(l.needs[s.SQL], l.needs[l.log[s.Name]]), err
+	}
+	return d, nil, err
+}
+
+// Rebuild swaps the log, unless the test has it do something else first.
+func (l *fakeLauncher) Rebuild(ctx context.Context, s Spec, h Handover) error {
+	h.Progress(RebuildProgress{Phase: Backfilling, Steps: 2, StepsDone: 1})
+	if l.rebuild != nil {
+		if err := l.rebuild(ctx, h); err != nil {
+			return err
+		}
+	} else if err := h.Stop(ctx); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.live[s.Name] > 0 {
+		panic("swapped while the version before ran: " + s.Name)
+	}
+	l.log[s.Name] = s.SQL
+	return nil
+}
+
+func (l *fakeLauncher) Settle(_ context.Context, s Spec) (bool, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.goesOn(s), nil
+}
+
+func (l *fakeLauncher) goesOn(s Spec) bool {
+	return l.log[s.Name] == "" || l.log[s.Name] == s.SQL || l.needs[s.SQL] == nil && l.needs[l.log[s.Name]] == nil
+}
+
+func (l *fakeLauncher) Replacing(string, bool) {}
+
+func (l *fakeLauncher) Drop(_ context.Context, s Spec, how DropOptions) ([]string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.live[s.Name] > 0 {
@@ -87,7 +137,7 @@ func (l *fakeLauncher) Drop(_ context.Context, s Spec, t Tables) ([]string, erro
 	if l.dropErr != nil {
 		return nil, l.dropErr
 	}
-	l.dropped[s.Name] = t
+	l.dropped[s.Name] = how
 	return []string{s.Name + "_t"}, nil
 }
 

@@ -81,7 +81,7 @@ func (f *fleet) resumeAll() {
 }
 
 func (f *fleet) completeDrop(ctx context.Context, p *pipeline) {
-	_, err := p.clear(ctx, p.rec.Tables)
+	_, err := p.clear(ctx, DropOptions{p.rec.Tables, p.rec.KeepRemote})
 	p.mu.Lock()
 	p.run = nil
 	p.mu.Unlock()
@@ -192,17 +192,17 @@ func (f *fleet) all() []*pipeline {
 	return out
 }
 
-func (f *fleet) drop(ctx context.Context, name string, tables Tables) (Dropped, error) {
+func (f *fleet) drop(ctx context.Context, name string, how DropOptions) (Dropped, error) {
 	p, err := f.get(name)
 	if err != nil {
 		return Dropped{}, err
 	}
-	dropped, err := p.drop(ctx, tables)
+	dropped, err := p.drop(ctx, how)
 	if err != nil {
 		return Dropped{}, err
 	}
 	f.forget(name)
-	p.logger.Info("dropped", "tables", tables)
+	p.logger.Info("dropped", "tables", how.Tables)
 	return Dropped{Name: name, Tables: append([]string{}, dropped...)}, nil
 }
 
@@ -215,10 +215,14 @@ func (f *fleet) shutdown(abort context.Context) error {
 	f.mu.Lock()
 	f.closing = true
 	f.mu.Unlock()
-	runs := map[*pipeline]*run{}
+	runs, changes := map[*pipeline]*run{}, map[*pipeline]*replacing{}
 	for _, p := range f.all() {
-		if r := p.close(); r != nil {
+		r, c := p.close()
+		if r != nil {
 			runs[p] = r
+		}
+		if c != nil {
+			changes[p] = c
 		}
 	}
 	for _, r := range runs {
@@ -233,11 +237,41 @@ func (f *fleet) shutdown(abort context.Context) error {
 	deadline := time.NewTimer(abortTimeout)
 	defer deadline.Stop()
 	for p, r := range runs {
-		select {
-		case <-r.done:
-		case <-deadline.C:
-			return fmt.Errorf("pipeline %s did not end within %s\nHint: its log is safe; it resumes when the daemon is started again", p.name, abortTimeout)
+		if err := p.endsBy(r.done, deadline.C); err != nil {
+			return err
+		}
+	}
+	for p, c := range changes {
+		if err := p.endsBy(c.done, deadline.C); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (p *pipeline) endsBy(done <-chan struct{}, deadline <-chan time.Time) error {
+	select {
+	case <-done:
+		return nil
+	case <-deadline:
+		return fmt.Errorf("pipeline %s did not end within %s\nHint: its log is safe; it resumes when the daemon is started again", p.name, abortTimeout)
+	}
+}
+
+// replace has a new version take a pipeline's place.
+func (f *fleet) replace(ctx context.Context, s Spec, rebuild bool) (Status, error) {
+	if err := validate(s); err != nil {
+		return Status{}, err
+	}
+	if s.Options.FromSavepoint != "" {
+		return Status{}, newError(CodeBadRequest, "leave it out, or submit under another --name", "a pipeline that is there does not start from a savepoint")
+	}
+	p, err := f.get(s.Name)
+	if err != nil {
+		return Status{}, err
+	}
+	if err := p.replace(ctx, s, rebuild); err != nil {
+		return Status{}, err
+	}
+	return p.status(), nil
 }

@@ -290,7 +290,7 @@ func TestDrop(t *testing.T) {
 		mustSubmit(t, f, "p")
 		time.Sleep(time.Second)
 		l.dropErr = errOutage
-		if _, err := f.drop(t.Context(), "p", DropTables); !errors.Is(err, errOutage) {
+		if _, err := f.drop(t.Context(), "p", DropOptions{Tables: DropTables}); !errors.Is(err, errOutage) {
 			t.Fatalf("drop without a database: %v", err)
 		}
 		if s := statusOf(t, f, "p"); s.State != Failed || s.Desired != WantStopped || s.Problem == nil {
@@ -300,9 +300,9 @@ func TestDrop(t *testing.T) {
 			t.Error("a drop that failed removed the pipeline")
 		}
 		l.dropErr, l.deaf["p"] = nil, false
-		d, err := f.drop(t.Context(), "p", KeepTables)
-		if err != nil || len(d.Tables) != 1 || l.dropped["p"] != KeepTables {
-			t.Errorf("drop: %+v, %v, %q", d, err, l.dropped["p"])
+		d, err := f.drop(t.Context(), "p", DropOptions{Tables: KeepTables})
+		if err != nil || len(d.Tables) != 1 || l.dropped["p"].Tables != KeepTables {
+			t.Errorf("drop: %+v, %v, %+v", d, err, l.dropped["p"])
 		}
 		if exists(dir, "pipelines", "p") {
 			t.Error("its directory is still there")
@@ -325,13 +325,13 @@ func TestDropSurvivesTheDaemon(t *testing.T) {
 		p, _ := f.get("p")
 		time.Sleep(time.Second)
 		end(t, f)
-		if err := p.update(func(r *record) { r.Desired, r.Tables = WantDropped, KeepTables }); err != nil {
+		if err := p.update(func(r *record) { r.Desired, r.Tables, r.KeepRemote = WantDropped, KeepTables, true }); err != nil {
 			t.Fatal(err)
 		}
 		f = testFleet(t, dir, l)
 		f.resumeAll()
 		synctest.Wait()
-		if l.dropped["p"] != KeepTables || exists(dir, "pipelines", "p") || len(f.all()) != 0 {
+		if l.dropped["p"] != (DropOptions{KeepTables, true}) || exists(dir, "pipelines", "p") || len(f.all()) != 0 {
 			t.Errorf("the drop was not completed: %v", l.dropped)
 		}
 		end(t, f)

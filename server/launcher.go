@@ -49,13 +49,34 @@ type Description struct {
 type Launcher interface {
 	// Check parses, binds and connects, and changes nothing. SQL errors wrap ddl.Errors.
 	Check(ctx context.Context, s Spec) (Description, error)
+	// Review is Check for a new version of a pipeline that is there, running or not. why is nil when it goes on from the
+	// pipeline's log, and otherwise says what asks for a rebuild; err refuses it altogether.
+	Review(ctx context.Context, next Spec) (d Description, why, err error)
+	// Rebuild computes the tables of a new version beside the one that runs, and puts it in its place. On an error the
+	// version before is whole, or Settle finds out.
+	Rebuild(ctx context.Context, next Spec, h Handover) error
+	// Settle completes or clears away what a Rebuild left that did not get to its end, and reports whether the pipeline's
+	// log is one that the version goes on from. Nothing runs.
+	Settle(ctx context.Context, version Spec) (goesOn bool, err error)
+	// Replacing says that, while it is on, an engine that ends makes way for the next one of this daemon: no standby is to
+	// take it for the end of its owner.
+	Replacing(name string, on bool)
 	// Launch takes the pipeline over and settles what its last engine left.
 	Launch(ctx context.Context, s Spec) (Runner, error)
 	// Drop removes all that the pipeline made, its log included, and returns the tables and directories it dropped. It
 	// succeeds when there is nothing left to remove.
-	Drop(ctx context.Context, s Spec, tables Tables) (dropped []string, err error)
+	Drop(ctx context.Context, s Spec, how DropOptions) (dropped []string, err error)
 	// Classify says whether starting again can help after err; see Classify for the engine's own errors.
 	Classify(err error) Fault
+}
+
+// A Handover is where a rebuild and the version that runs meet.
+type Handover struct {
+	// Stop ends the version that runs after its batch, and keeps it from being started again until Rebuild has
+	// returned. It is called at most once, when little is left to do.
+	Stop func(ctx context.Context) error
+	// Progress hears how far the rebuild is.
+	Progress func(RebuildProgress)
 }
 
 // A Runner is a pipeline that was launched. microbatch.Pipeline is most of one.
@@ -70,6 +91,14 @@ type Runner interface {
 	Describe() Description
 	// Close releases everything; Run has returned.
 	Close() error
+}
+
+// DropOptions say what of a pipeline stays when it is dropped.
+type DropOptions struct {
+	// Tables defaults to DropTables.
+	Tables Tables
+	// KeepRemote leaves the copies of its log in buckets. Defaults to removing them.
+	KeepRemote bool
 }
 
 // Tables says what becomes of a dropped pipeline's tables.

@@ -41,6 +41,9 @@ type pipeline struct {
 	// fenced hears of a run that ended because another engine took over.
 	fenced func(error)
 	shut   bool // by the daemon's end: nothing starts any more
+	// replacing is nil unless a new version is on its way; replacement tells of it, or of the last one.
+	replacing   *replacing
+	replacement *Replacement
 }
 
 // run is the goroutine that starts a pipeline, starts it again after failures, and ends with it.
@@ -59,6 +62,7 @@ func newPipeline(rec record, l Launcher, s store, logger *slog.Logger) *pipeline
 	if rec.Finished {
 		p.state = Finished
 	}
+	p.interrupted()
 	if rec.Progress != nil {
 		p.best = rec.Progress.Batch
 	}
@@ -123,6 +127,10 @@ func (p *pipeline) keep(ctx, halted context.Context) {
 			err = nil
 		}
 		next := a.next()
+		if next == Failed && p.fallBack(ctx, err) {
+			tries = 0
+			continue
+		}
 		if p.standby != nil && next == Failed && errors.Is(err, microbatch.ErrFenced) {
 			p.logger.Warn("another engine has taken the pipeline over; this daemon stands by", "error", err)
 			tries = 0
@@ -166,13 +174,17 @@ func (p *pipeline) launch(ctx, halted context.Context) (runner Runner, err error
 	defer cancel(nil)
 	// A launch may have a large state to read: a stop does not wait for it. Recovery begins anew next time.
 	defer context.AfterFunc(halted, func() { cancel(errHalted) })()
-	p.mu.Lock()
-	spec := p.rec.Spec
-	p.mu.Unlock()
+	spec, next, err := p.version(ctx)
+	if err != nil {
+		return nil, err
+	}
 	err = guarded(func() error {
 		runner, err = p.launcher.Launch(ctx, spec)
 		return err
 	})
+	if err == nil {
+		p.became(next)
+	}
 	return runner, err
 }
 
@@ -277,6 +289,13 @@ func (p *pipeline) status() Status {
 		Problem: p.problem, Description: p.rec.Description}
 	if p.state == Standby {
 		s.Owner = p.owner
+	}
+	if p.replacing != nil && p.replacing.stopped && p.run == nil {
+		s.State = Replacing
+	}
+	if p.replacement != nil {
+		r := *p.replacement
+		s.Replacement = &r
 	}
 	if p.runner != nil {
 		progress := p.runner.Progress()

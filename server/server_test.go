@@ -73,13 +73,29 @@ func TestAPI(t *testing.T) {
 	if diff := cmp.Diff(spec.Options, st.Options); diff != "" || st.Dir != spec.Dir || st.File != spec.File {
 		t.Errorf("the status is of another spec: %+v\n%s", st, diff)
 	}
-	d, err := c.Drop(ctx, "orders", KeepTables)
-	if err != nil || l.dropped["orders"] != KeepTables {
+	spec.SQL = "SELECT 2"
+	if st, err = c.Replace(ctx, spec, false); err != nil || st.Replacement == nil || st.Replacement.Rebuild {
+		t.Fatalf("replace: %+v, %v", st, err)
+	}
+	for st.Replacement.State != Replaced { // the fake's engine ends at once
+		if st, err = c.Status(ctx, "orders"); err != nil || st.Replacement.State.Settled() && st.Replacement.State != Replaced {
+			t.Fatalf("status: %+v, %v", st.Replacement, err)
+		}
+	}
+	if text, err := c.SQL(ctx, "orders"); err != nil || text != spec.SQL {
+		t.Errorf("the new version's text is %q, %v", text, err)
+	}
+	if _, err := c.CancelReplacement(ctx, "orders"); codeIn(err) != CodeState {
+		t.Errorf("cancelling what is done: %v", err)
+	}
+	d, err := c.Drop(ctx, "orders", DropOptions{KeepTables, true})
+	if err != nil || l.dropped["orders"] != (DropOptions{KeepTables, true}) {
 		t.Fatalf("drop: %+v, %v", d, err)
 	}
 	for name, err := range map[string]error{
 		"status": errOf(c.Status(ctx, "orders")), "stop": errOf(c.Stop(ctx, "orders", StopRequest{})),
-		"resume": errOf(c.Resume(ctx, "orders")), "drop": errOf(c.Drop(ctx, "a/b", DropTables)),
+		"replace": errOf(c.Replace(ctx, spec, true)), "cancel": errOf(c.CancelReplacement(ctx, "orders")), "sql": errOf(c.SQL(ctx, "orders")),
+		"resume": errOf(c.Resume(ctx, "orders")), "drop": errOf(c.Drop(ctx, "a/b", DropOptions{})),
 	} {
 		if codeIn(err) != CodeNotFound {
 			t.Errorf("%s of an unknown pipeline: %v", name, err)
@@ -193,8 +209,15 @@ func TestBadRequests(t *testing.T) {
 		"endless":        {"application/json", `{"name":"x","sql":"` + strings.Repeat("x", maxBody) + `"}`},
 		"too much SQL":   {"application/json", `{"name":"x","sql":"` + strings.Repeat("x", maxSQLBytes+1) + `"}`},
 		"bad drop query": {"", ""},
+		"rebuild maybe":  {"PUT x?rebuild=maybe", `{"name":"x","sql":"SELECT 1"}`},
+		"another name":   {"PUT x", `{"name":"y","sql":"SELECT 1"}`},
+		"long version":   {"PUT x", `{"name":"x","sql":"` + strings.Repeat("x", maxSQLBytes+1) + `"}`},
+		"a savepoint":    {"PUT x", `{"name":"x","sql":"SELECT 1","options":{"from_savepoint":"s"}}`},
 	} {
 		method, path := http.MethodPost, "/v1/pipelines"
+		if to, put := strings.CutPrefix(r.kind, "PUT "); put {
+			method, path, r.kind = http.MethodPut, path+"/"+to, "application/json"
+		}
 		if r.kind == "" {
 			method, path = http.MethodDelete, "/v1/pipelines/x?tables=all"
 		}

@@ -82,7 +82,7 @@ func (f *fleet) adopt(rec record) {
 	if _, taken := f.pipelines[name]; taken || f.closing {
 		return
 	}
-	rec.Desired, rec.Finished, rec.Adopted = WantRunning, false, true
+	rec.Desired, rec.Finished, rec.Adopted, rec.Next = WantRunning, false, true, nil
 	if err := f.store.create(rec); err != nil {
 		f.logger.Error("a pipeline of the other daemon could not be recorded", "pipeline", name, "error", errors.Join(err, f.store.undo(name)))
 		return
@@ -174,6 +174,7 @@ func (p *pipeline) takenOver() bool {
 	defer p.mu.Unlock()
 	if err == nil {
 		p.rec = rec
+		p.interrupted()
 	} else {
 		p.logger.Error("the pipeline's record did not come with its log", "error", err)
 	}

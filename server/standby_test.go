@@ -95,11 +95,11 @@ func TestStandby(t *testing.T) {
 		if s := statusOf(t, f, "runs"); s.Owner != "owner-of-runs" {
 			t.Errorf("the owner is %q", s.Owner)
 		}
-		if _, err := f.drop(t.Context(), "runs", DropTables); err == nil {
+		if _, err := f.drop(t.Context(), "runs", DropOptions{}); err == nil {
 			t.Error("a pipeline of the other daemon was dropped")
 		}
 		mustSubmit(t, f, "own") // in the meantime the standby runs pipelines of its own
-		if _, err := other.drop(t.Context(), "dropped", DropTables); err != nil {
+		if _, err := other.drop(t.Context(), "dropped", DropOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, name := range []string{"runs", "stopped"} {

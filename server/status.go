@@ -18,6 +18,8 @@ const (
 	Finished   State = "finished"
 	Failed     State = "failed"
 	Dropping   State = "dropping"
+	// Replacing: the version before is stopped, and a new one takes its place.
+	Replacing State = "replacing"
 	// Standby: another daemon runs it, and this one takes over when that one is gone.
 	Standby State = "standby"
 )
@@ -41,6 +43,8 @@ type Status struct {
 	Progress *microbatch.Progress `json:"progress,omitempty"`
 	// Owner is who runs a pipeline in standby: host, process and a random part.
 	Owner string `json:"owner,omitempty"`
+	// Replacement is a new version on its way, or what became of the last one since the daemon began.
+	Replacement *Replacement `json:"replacement,omitempty"`
 	// Restarts counts the starts after a failure since the daemon began or the user resumed.
 	Restarts int `json:"restarts"`
 	// RetryAt is when a restarting pipeline is started again.

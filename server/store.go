@@ -30,6 +30,11 @@ type record struct {
 	Desired  Desired `json:"desired"`
 	Finished bool    `json:"finished,omitempty"`
 	Tables   Tables  `json:"drop_tables,omitempty"`
+	// KeepRemote is of a drop, as Tables is.
+	KeepRemote bool `json:"drop_keep_remote,omitempty"`
+	// Next is a new version, with its text, that is to take the place of Spec. While it is here, which of the two the
+	// pipeline is the log tells.
+	Next *Spec `json:"next,omitempty"`
 	// Adopted: another daemon runs it, and this directory has no log of it yet.
 	Adopted     bool                 `json:"adopted,omitempty"`
 	SubmittedAt time.Time            `json:"submitted_at"`

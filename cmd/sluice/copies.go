@@ -69,7 +69,7 @@ func (l *loaded) mirrors(p place) (out []microbatch.Mirror, err error) {
 	for _, at := range l.copies {
 		m, err := checkpointstore.New(checkpointstore.Options{Location: at, Pipeline: l.Name, LogDir: p.dir.logDir(), Others: p.dir.beside(),
 			Sync: checkpointstore.Sync(l.copying.String(ddl.CheckpointSync)), Interval: l.copying.Duration(ddl.CheckpointInterval),
-			MaxLag: l.copying.Duration(ddl.CheckpointMaxLag), Logger: p.log})
+			MaxLag: l.copying.Duration(ddl.CheckpointMaxLag), MaxLagBytes: l.copying.Bytes(ddl.CheckpointMaxLagBytes), Logger: p.log})
 		if err != nil {
 			return nil, err
 		}
@@ -206,8 +206,8 @@ func (l *loaded) checkCopies(ctx context.Context, r *checkReport, p place) error
 	return nil
 }
 
-// dropCopies deletes a pipeline's copies, and returns where they were.
-func (a *app) dropCopies(ctx context.Context, s server.Spec, defaults map[string]string) (dropped []string, err error) {
+// copiesOf tells where a pipeline's copies are. The text is only parsed.
+func (a *app) copiesOf(s server.Spec, defaults map[string]string) (out []checkpointstore.Location, err error) {
 	f, err := ddl.Parse(s.File, []byte(s.SQL), a.env)
 	if err != nil {
 		return nil, err
@@ -220,8 +220,20 @@ func (a *app) dropCopies(ctx context.Context, s server.Spec, defaults map[string
 		}
 		at, err := checkpointstore.ParseLocation(text)
 		if err != nil {
-			return dropped, err
+			return nil, err
 		}
+		out = append(out, at)
+	}
+	return out, nil
+}
+
+// dropCopies deletes a pipeline's copies, and returns where they were.
+func (a *app) dropCopies(ctx context.Context, s server.Spec, defaults map[string]string) (dropped []string, err error) {
+	all, err := a.copiesOf(s, defaults)
+	if err != nil {
+		return nil, err
+	}
+	for _, at := range all {
 		n, err := checkpointstore.Remove(ctx, at, s.Name)
 		if err != nil {
 			return dropped, err
@@ -250,7 +262,7 @@ func effective(settings ddl.Options, over, defaults map[string]string) ddl.Optio
 func copyLine(m microbatch.MirrorStatus) string {
 	line := fmt.Sprintf("%s, up to batch %s", m.Location, term.Count(m.Batch))
 	if m.Behind > 0 {
-		line += ", behind for " + term.Duration(m.Behind)
+		line += fmt.Sprintf(", behind for %s and %s", term.Duration(m.Behind), term.Bytes(m.BehindBytes))
 	}
 	if m.Waiting {
 		line += ", the pipeline waits for it"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +47,28 @@ func TestDropCopies(t *testing.T) {
 				t.Errorf("%s: left are %q, want %q", c.name, got, want)
 			}
 		}
+	}
+}
+
+// With --keep-remote the copies stay, and the bucket is not even asked.
+func TestDropKeepsCopies(t *testing.T) {
+	s3test.SetEnv(t)
+	bucket := s3test.New(t)
+	const mine = "p/flights/manifest/0000000000000001-ab"
+	bucket.Put(mine, []byte("x"))
+	a := &app{env: func(string) (string, bool) { return "", false }}
+	n := newLauncher(a, stateDir(t.TempDir()), "", slog.New(slog.DiscardHandler))
+	spec := server.Spec{Name: "flights", File: "flights.sql", SQL: "SET checkpoint = '" + bucket.URL("p") + "';"}
+	bucket.Fault(s3test.Always(s3test.SlowDown))
+	if dropped, err := n.Drop(context.Background(), spec, server.DropOptions{KeepRemote: true}); err != nil || len(dropped) > 0 {
+		t.Errorf("dropped %q, %v", dropped, err)
+	}
+	bucket.Fault(nil)
+	if got := bucket.Keys("p/"); !slices.Equal(got, []string{mine}) {
+		t.Errorf("left are %q", got)
+	}
+	if dropped, err := n.Drop(context.Background(), spec, server.DropOptions{}); err != nil || len(dropped) != 1 || len(bucket.Keys("p/")) > 0 {
+		t.Errorf("dropped %q, %v; left are %q", dropped, err, bucket.Keys("p/"))
 	}
 }
 

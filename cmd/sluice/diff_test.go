@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -138,10 +139,47 @@ func TestVersionInLog(t *testing.T) {
 	}
 }
 
+// TestMovedPipelineWithFiles: a file sink's directory was compared by its absolute path, so that a pipeline that was moved
+// with all it has needed a rebuild, which one with files cannot have.
+func TestMovedPipelineWithFiles(t *testing.T) {
+	t.Parallel()
+	here, there := t.TempDir(), t.TempDir()
+	to := func(path string) string {
+		return diffBase + "CREATE SINK f FROM pairs WITH (connector = 'file', path = '" + path + "');\n"
+	}
+	for _, c := range []struct {
+		old, now         string // paths as the files name them
+		oldBase, nowBase string
+		want             change.Verdict
+	}{
+		{"out", "out", here, there, change.Identical},
+		{"out", "./x/../out", here, there, change.Identical},
+		{filepath.Join(here, "out"), "out", here, here, change.Identical}, // as logs had it at first
+		{"out", filepath.Join(here, "out"), here, here, change.Identical},
+		{filepath.Join(here, "out"), filepath.Join(here, "out"), here, there, change.Identical},
+		{"out", "out2", here, here, change.Rebuild},
+		{filepath.Join(here, "out"), "out", here, there, change.Rebuild},
+	} {
+		old, err := change.Decode(versionIn(t, c.oldBase, to(c.old)).Encode())
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := versionIn(t, c.nowBase, to(c.now))
+		if d := change.Compare(old, now); d.Verdict != c.want {
+			t.Errorf("%s in %s, then %s in %s: %+v, want %s", c.old, c.oldBase, c.now, c.nowBase, d, c.want)
+		}
+	}
+}
+
 func versionOf(t *testing.T, sql string) *change.Version {
 	t.Helper()
+	return versionIn(t, t.TempDir(), sql)
+}
+
+func versionIn(t *testing.T, dir, sql string) *change.Version {
+	t.Helper()
 	a := &app{env: func(string) (string, bool) { return "", false }}
-	l, err := a.load(context.Background(), spec{Name: "p", Text: []byte(sql), File: "p.sql", BaseDir: t.TempDir()})
+	l, err := a.load(context.Background(), spec{Name: "p", Text: []byte(sql), File: "p.sql", BaseDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 type dropOptions struct {
 	daemonOptions
 	keepTables bool
+	keepRemote bool
 	yes        bool
 }
 
@@ -29,7 +30,13 @@ created and the files that it wrote go. Tables that were there before it stay, w
 all tables and files stay, as ordinary ones that no pipeline owns; submitting the same file again then needs
 adopt = 'true' or other names.
 
+Copies of the log in buckets go, too: a pipeline of the same name would otherwise find a log without its tables, and refuse
+to start. With --keep-remote they stay, to be read by log ls, show and verify; a new pipeline of that name then needs
+another prefix.
+
 On a terminal the command asks first, unless --yes is given.`,
+		Example: `  sluice drop flights
+  sluice drop flights --keep-tables --keep-remote --yes   # only what runs it and what it remembers here`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.ask(cmd.Context(), func(ctx context.Context, c *server.Client) error { return o.run(ctx, c, args[0]) })
@@ -37,15 +44,16 @@ On a terminal the command asks first, unless --yes is given.`,
 		ValidArgsFunction: a.pipelineNames(&o.state),
 	}
 	cmd.Flags().BoolVar(&o.keepTables, "keep-tables", false, "leave the tables in the database, the files and the topics")
+	cmd.Flags().BoolVar(&o.keepRemote, "keep-remote", false, "leave the copies of the log in buckets")
 	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	o.flags(cmd)
 	return cmd
 }
 
 func (o *dropOptions) run(ctx context.Context, c *server.Client, name string) error {
-	tables := server.DropTables
+	how := server.DropOptions{Tables: server.DropTables, KeepRemote: o.keepRemote}
 	if o.keepTables {
-		tables = server.KeepTables
+		how.Tables = server.KeepTables
 	}
 	s, err := c.Status(ctx, name)
 	if err != nil {
@@ -56,7 +64,7 @@ func (o *dropOptions) run(ctx context.Context, c *server.Client, name string) er
 			return err
 		}
 	}
-	d, err := c.Drop(ctx, name, tables)
+	d, err := c.Drop(ctx, name, how)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/sluice-sql/sluice/internal/duck"
 	"github.com/sluice-sql/sluice/internal/term"
-	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/sinks/postgres"
@@ -29,6 +28,10 @@ type place struct {
 	inboxes *inboxes
 	// note shows people what happens before the pipeline runs; nil writes it to log.
 	note func(format string, args ...any)
+	// keepLease is postgres.Options' of that name; it may be nil.
+	keepLease func() bool
+	// besideRebuild: a rebuild of this process fills rebuild/ meanwhile, and will stop this engine before it changes more.
+	besideRebuild bool
 	// restoring is told how many bytes of the log were restored, and of how many; it may be nil.
 	restoring func(done, total int64)
 }
@@ -80,16 +83,19 @@ func (l *loaded) open(ctx context.Context, p place) (*engine, error) {
 
 // settleRebuild completes a rebuild that was swapped in, or clears away one that was not.
 func (l *loaded) settleRebuild(ctx context.Context, p place) (err error) {
-	d := rebuildDir{base: p.dir, fs: vfs.OS{}}
-	if !d.exists(d.root()) {
+	r := newRebuilder(l, p)
+	if p.besideRebuild {
 		return nil
 	}
-	unlock, err := d.lock()
+	if pending, err := r.dir.pending(); err != nil || !pending {
+		return err
+	}
+	unlock, err := r.dir.lock()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock.Close()) }()
-	return d.settle(ctx, l, p)
+	return r.settle(ctx)
 }
 
 // settle opens and closes the version that ran last.
@@ -148,7 +154,7 @@ func (l *loaded) openOnce(ctx context.Context, p place) (_ *engine, err error) {
 // openSinks constructs one sink a database, one a directory and one a topic.
 func (l *loaded) openSinks(e *engine, p place) (pg *postgres.Sink, err error) {
 	if targets := l.targets(toPostgres); len(targets) > 0 {
-		if pg, err = postgres.New(postgres.Options{URL: p.db.url, Owner: engineOwner(), Directory: p.dir.leaseDirectory(), Notice: p.notice(l.Name)}); err != nil {
+		if pg, err = postgres.New(postgres.Options{URL: p.db.url, Owner: engineOwner(), Directory: p.dir.leaseDirectory(), KeepLease: p.keepLease, Notice: p.notice(l.Name)}); err != nil {
 			return nil, err
 		}
 		e.sinks = append(e.sinks, microbatch.BoundSink{Sink: pg, Name: "PostgreSQL", Targets: targets})

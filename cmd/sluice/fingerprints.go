@@ -45,6 +45,7 @@ func (l *loaded) version() *change.Version {
 		sources = append(sources, b.identity())
 	}
 	v := change.Of(l.plan, sources)
+	v.BaseDir = l.BaseDir
 	for i := range v.Outputs {
 		for _, b := range l.sinks {
 			if b.View == v.Outputs[i].Name {
@@ -111,7 +112,7 @@ func (b *sinkBinding) identity() change.Sink {
 		if err != nil {
 			panic("sluice: strings cannot be encoded: " + err.Error())
 		}
-		return change.Sink{Kind: "file", Where: b.files.Dir, Layout: change.Hash(string(doc)), Kept: true}
+		return change.Sink{Kind: "file", Where: b.options["path"], Layout: change.Hash(string(doc)), Kept: true}
 	case toKafka:
 		layout := b.kafka.Layout
 		doc, err := json.Marshal([]any{layout.Mode, layout.Format, layout.KeyFormat, layout.Key})

@@ -31,6 +31,8 @@ type launcher struct {
 	log   *slog.Logger
 	// standbyFor is the state directory of the daemon to stand by for; empty for none.
 	standbyFor string
+	// peers is nil unless other daemons are known by a bucket.
+	peers *peers
 	// defaults are pipeline options for files that do not set them.
 	defaults map[string]string
 
@@ -39,12 +41,16 @@ type launcher struct {
 
 	mu sync.Mutex
 	db *database
+	// rebuilt are the pipelines that this process rebuilds beside their engines.
+	rebuilt map[string]bool
+	// replaced are those whose engine ends to make way for another of this process.
+	replaced map[string]bool
 }
 
 var _ server.Launcher = (*launcher)(nil)
 
 func newLauncher(a *app, state stateDir, url string, log *slog.Logger) *launcher {
-	return &launcher{app: a, state: state, url: url, log: log, inboxes: newInboxes(log)}
+	return &launcher{app: a, state: state, url: url, log: log, inboxes: newInboxes(log), rebuilt: map[string]bool{}, replaced: map[string]bool{}}
 }
 
 // Close stops the embedded cluster, if this process is the last to use it.
@@ -166,9 +172,17 @@ func (l *loaded) describe(db *database) server.Description {
 type runner struct {
 	*engine
 	about server.Description
+	// closing is called before the engine gives up its lease.
+	closing func()
 }
 
 func (r *runner) Describe() server.Description { return r.about }
+
+// Close shadows the engine's.
+func (r *runner) Close() error {
+	r.closing()
+	return r.engine.Close()
+}
 
 // Launch implements server.Launcher.
 func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, error) {
@@ -185,7 +199,8 @@ func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, er
 			return nil, err
 		}
 	}
-	p := place{dir: n.state.pipeline(l.Name), db: db, log: n.log, inboxes: n.inboxes}
+	p := place{dir: n.state.pipeline(l.Name), db: db, log: n.log, inboxes: n.inboxes, besideRebuild: n.has(n.rebuilt, l.Name),
+		keepLease: func() bool { return n.has(n.replaced, l.Name) }}
 	if err := n.restore(ctx, l, s, p); err != nil {
 		return nil, err
 	}
@@ -195,7 +210,21 @@ func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, er
 	}
 	about := l.describe(db)
 	about.Warnings = append(about.Warnings, e.warnings...)
-	return &runner{e, about}, nil
+	return &runner{e, about, n.known(ctx, s.Name)}, nil
+}
+
+// known tells other daemons that the pipeline runs here, and returns what is to be done before its lease is given up: whether
+// it was stopped must be known by then, because a standby goes by it.
+func (n *launcher) known(ctx context.Context, name string) (closing func()) {
+	if n.peers == nil {
+		return func() {}
+	}
+	n.peers.tell(name, n.peers.hold(ctx, name))
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), closingTimeout)
+		defer cancel()
+		n.peers.tell(name, n.peers.publish(ctx, name))
+	}
 }
 
 // checkSavepoint refuses a submission from a savepoint that it cannot start from.
@@ -228,7 +257,7 @@ func (n *launcher) restore(ctx context.Context, l *loaded, s server.Spec, p plac
 }
 
 // Drop implements server.Launcher.
-func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables) ([]string, error) {
+func (n *launcher) Drop(ctx context.Context, s server.Spec, how server.DropOptions) ([]string, error) {
 	dir := n.state.pipeline(s.Name)
 	if err := n.inboxes.remove(s.Name); err != nil {
 		return nil, err
@@ -240,7 +269,7 @@ func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables
 		if err != nil {
 			return nil, err
 		}
-		if dropped, err = dropTables(ctx, db, s.Name, tables); err != nil {
+		if dropped, err = dropTables(ctx, db, s.Name, how.Tables); err != nil {
 			return nil, err
 		}
 		url = db.url
@@ -250,20 +279,27 @@ func (n *launcher) Drop(ctx context.Context, s server.Spec, tables server.Tables
 	if err != nil {
 		return dropped, err
 	}
-	files, err := n.app.dropFiles(s, tables)
+	files, err := n.app.dropFiles(s, how.Tables)
 	dropped = append(dropped, files...)
 	if err != nil {
 		return dropped, err
 	}
-	topics, err := n.app.dropTopics(ctx, s, tables)
+	topics, err := n.app.dropTopics(ctx, s, how.Tables)
 	dropped = append(dropped, topics...)
 	if err != nil {
 		return dropped, err
 	}
-	copies, err := n.app.dropCopies(ctx, s, n.defaults)
-	dropped = append(dropped, copies...)
-	if err != nil {
-		return dropped, fmt.Errorf("remove the copies of the log: %w", err)
+	if n.peers != nil {
+		if err := n.peers.drop(ctx, s.Name); err != nil && !how.KeepRemote {
+			return dropped, err
+		}
+	}
+	if !how.KeepRemote {
+		copies, err := n.app.dropCopies(ctx, s, n.defaults)
+		dropped = append(dropped, copies...)
+		if err != nil {
+			return dropped, fmt.Errorf("remove the copies of the log: %w\nhint: try again when the bucket can be reached, or with --keep-remote, which leaves them", err)
+		}
 	}
 	// The log goes last: while it is there, a drop that was interrupted can be seen and repeated.
 	for _, path := range []string{dir.tempDir(), filepath.Join(string(dir), "rebuild"), dir.recordFile(), dir.tablesDir(), dir.logDir()} {

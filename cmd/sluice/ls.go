@@ -55,6 +55,13 @@ func (o *daemonOptions) printList(all []server.Status) error {
 		fmt.Fprintln(o.streams.Err, "no pipelines; start one with sluice submit FILE.sql")
 	}
 	for _, s := range all {
+		if r := s.Replacement; r != nil && !r.State.Settled() {
+			line := "a new version is " + strings.ReplaceAll(string(r.State), "_", " ")
+			if r.Progress != nil {
+				line += ": " + o.rebuildLine(r.Progress)
+			}
+			fmt.Fprintf(o.streams.Err, "%s: %s; see sluice status %s\n", s.Name, line, s.Name)
+		}
 		if s.Problem != nil {
 			first, _, _ := strings.Cut(s.Problem.Message, "\n")
 			fmt.Fprintf(o.streams.Err, "%s: %s; see sluice status %s\n", s.Name, first, s.Name)

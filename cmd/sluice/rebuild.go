@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sluice-sql/sluice/checkpointlog"
@@ -16,18 +17,22 @@ import (
 	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner/change"
+	"github.com/sluice-sql/sluice/server"
 	"github.com/sluice-sql/sluice/sinks/postgres"
 )
 
 // A rebuild runs the new version of a pipeline from the beginning of its sources, as a pipeline of its own beside
-// the old one: with a log in rebuild/, tables in schema sluice, and a ledger row of its own. When it has read what the
-// old version's ledger names, one transaction swaps tables and ledger rows, and then the logs are exchanged
-// (rebuilddir.go). The decision is the transaction's: before it everything is the old version's, after it everything
-// is the new one's, whatever crashes.
+// the old one: with a log in rebuild/, tables in schema sluice, and a ledger row of its own. It reads what the
+// old version's ledger names; in a daemon, where the old version goes on meanwhile, it follows that ledger until little
+// is left, has the old version stopped after a batch, and reads the rest. Then one transaction swaps tables and ledger
+// rows, and the logs are exchanged (rebuilddir.go). The decision is the transaction's: before it everything is the old
+// version's, after it everything is the new one's, whatever crashes.
 
 var (
-	fpRebuildFilled = failpoint.New("change.rebuild.after_backfill")
-	fpRebuildReady  = failpoint.New("change.rebuild.after_ready")
+	fpRebuildCaughtUp = failpoint.New("change.rebuild.after_catch_up")
+	fpRebuildStopped  = failpoint.New("change.rebuild.after_stop")
+	fpRebuildFilled   = failpoint.New("change.rebuild.after_backfill")
+	fpRebuildReady    = failpoint.New("change.rebuild.after_ready")
 )
 
 // A rebuilder does one rebuild.
@@ -35,35 +40,57 @@ type rebuilder struct {
 	l   *loaded
 	p   place
 	old microbatch.Ledger
+	// why says what asks for a rebuild, once needed has said that something does.
+	why error
 	// columns are those that the old version wrote, by view.
 	columns map[string][]string
 	dir     rebuildDir
-	line    *term.Progress
+	phase   server.ReplacementState
+	watch   func(server.RebuildProgress)
 	tell    func(format string, args ...any)
+	// beside: the old version runs, or may be started, until handover has stopped it; handover keeps every other engine
+	// away while exchange runs. Without it nothing may run from the start.
+	beside   bool
+	handover func(ctx context.Context, exchange func(context.Context) error) error
+	held     io.Closer // the old log's lock
 }
 
 // rebuild makes the tables and the log those of this version, if they cannot be gone on with. It says whether
-// there was anything to do.
+// there was anything to do. No engine may run the pipeline.
 func (l *loaded) rebuild(ctx context.Context, p place, tell func(string, ...any), line *term.Progress) (done bool, err error) {
-	r := &rebuilder{l: l, p: p, dir: rebuildDir{base: p.dir, fs: vfs.OS{}}, tell: tell, line: line}
+	r := newRebuilder(l, p)
+	r.tell, r.watch = tell, func(at server.RebuildProgress) { line.Update(rebuildSnapshot(at)) }
 	unlock, err := r.dir.lock()
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, unlock.Close()) }()
-	if err := r.dir.settle(ctx, l, p); err != nil {
+	if err := r.settle(ctx); err != nil {
 		return false, err
 	}
 	needed, err := r.needed()
 	if err != nil || !needed {
 		return false, err
 	}
-	sink, err := postgres.New(postgres.Options{URL: p.url(), Shadow: true})
-	if err != nil {
-		return false, err
+	return true, r.run(ctx)
+}
+
+func newRebuilder(l *loaded, p place) *rebuilder {
+	return &rebuilder{l: l, p: p, dir: rebuildDir{base: p.dir, fs: vfs.OS{}}, phase: server.Backfilling, watch: func(server.RebuildProgress) {},
+		handover: func(ctx context.Context, exchange func(context.Context) error) error { return exchange(ctx) }}
+}
+
+// rebuildSnapshot is what a progress line shows of a rebuild.
+func rebuildSnapshot(at server.RebuildProgress) term.Snapshot {
+	phase := "rebuilding"
+	switch at.Phase {
+	case server.Backfilling:
+	case server.Replaced:
+		phase = "rebuilt"
+	default:
+		phase += ", " + strings.ReplaceAll(string(at.Phase), "_", " ")
 	}
-	defer func() { err = errors.Join(err, sink.Close()) }()
-	return true, r.run(ctx, sink)
+	return term.Snapshot{Phase: phase, Batch: at.Batch, Rows: at.Rows, Done: at.StepsDone, Total: at.Steps}
 }
 
 // needed says whether the log is of a version that this one cannot go on from, and refuses what cannot be rebuilt.
@@ -84,6 +111,7 @@ func (r *rebuilder) needed() (bool, error) {
 		if report.Header.Plan == r.l.plan.Program.Fingerprint {
 			return false, nil
 		}
+		r.why = &microbatch.ChangedError{Pipeline: r.l.Name, Unknown: true}
 	} else {
 		diff := change.Compare(logged, r.l.version())
 		if diff.Verdict <= change.Compatible {
@@ -92,6 +120,7 @@ func (r *rebuilder) needed() (bool, error) {
 		if diff.Verdict == change.Incompatible {
 			return false, &microbatch.ChangedError{Pipeline: r.l.Name, Diff: diff}
 		}
+		r.why = &microbatch.ChangedError{Pipeline: r.l.Name, Diff: diff}
 		outputs = logged.Outputs
 		r.columns = map[string][]string{}
 		for _, o := range outputs {
@@ -112,39 +141,81 @@ func (r *rebuilder) needed() (bool, error) {
 	return true, nil
 }
 
-func (r *rebuilder) run(ctx context.Context, sink *postgres.Sink) (err error) {
-	// Whoever has the log locked runs the old version.
-	held, err := vfs.OS{}.Lock(filepath.Join(r.p.dir.logDir(), "LOCK"))
-	if errors.Is(err, vfs.ErrLocked) {
-		return fmt.Errorf("rebuild pipeline %s: %w\nhint: stop the engine that runs it first; its tables can be read meanwhile", r.l.Name, err)
-	}
+func (r *rebuilder) run(ctx context.Context) (err error) {
+	shadow, err := postgres.New(postgres.Options{URL: r.p.url(), Shadow: true})
 	if err != nil {
-		return fmt.Errorf("rebuild pipeline %s: %w", r.l.Name, err)
-	}
-	defer func() { err = errors.Join(err, held.Close()) }()
-	if r.old, err = sink.ReadLedger(ctx, r.l.Name); err != nil {
 		return err
 	}
 	own, err := postgres.New(postgres.Options{URL: r.p.url()})
 	if err != nil {
+		return errors.Join(err, shadow.Close())
+	}
+	// Why the lock last: what is cleared away or exchanged after a failure is the old log's business.
+	defer func() { err = errors.Join(err, r.release()) }()
+	defer func() {
+		if err = errors.Join(err, shadow.Close(), own.Close()); err != nil && r.beside {
+			err = errors.Join(err, r.clear(ctx))
+		}
+	}()
+	if !r.beside {
+		if err := r.hold(); err != nil {
+			return err
+		}
+	}
+	if r.old, err = shadow.ReadLedger(ctx, r.l.Name); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, own.Close()) }()
 	if err := own.CheckSwap(ctx, r.l.Name, r.l.targets(toPostgres), postgres.SwapInfo{Columns: r.columns}); err != nil {
 		return err
 	}
-	if err := errors.Join(r.dir.remove(), sink.DropShadow(ctx, r.l.Name)); err != nil {
+	if err := errors.Join(r.dir.remove(), shadow.DropShadow(ctx, r.l.Name)); err != nil {
 		return err
 	}
 	r.tell("rebuilding %s up to the offsets of batch %s; the tables answer as before until they are swapped", r.l.Name, term.Count(r.old.Batch))
-	if err := r.fill(ctx, sink); err != nil {
+	b, err := r.fill(ctx, shadow)
+	if err != nil {
+		return fmt.Errorf("rebuild pipeline %s: %w", r.l.Name, err)
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	if r.beside {
+		if err := b.catchUp(ctx, func(ctx context.Context) (microbatch.Ledger, error) { return own.ReadLedger(ctx, r.l.Name) }); err != nil {
+			return fmt.Errorf("rebuild pipeline %s: %w", r.l.Name, err)
+		}
+	}
+	if err := fpRebuildCaughtUp.Hit(); err != nil {
+		return err
+	}
+	return r.handover(ctx, func(ctx context.Context) error { return r.exchange(ctx, own, b) })
+}
+
+// exchange puts the new version in the old one's place, whose engine has ended.
+func (r *rebuilder) exchange(ctx context.Context, own *postgres.Sink, b *backfill) error {
+	if r.beside {
+		if err := r.hold(); err != nil {
+			return err
+		}
+		old, err := own.ReadLedger(ctx, r.l.Name)
+		if err != nil {
+			return err
+		}
+		if r.old = old; old.Batch != b.target.Batch {
+			if err := b.follow([]microbatch.Ledger{old}); err != nil {
+				return err
+			}
+		}
+	}
+	if err := fpRebuildStopped.Hit(); err != nil {
+		return err
+	}
+	r.phase = server.Swapping
+	if err := b.finish(); err != nil {
 		return fmt.Errorf("rebuild pipeline %s: %w", r.l.Name, err)
 	}
 	if err := fpRebuildFilled.Hit(); err != nil {
 		return err
 	}
 	id := rand.Text()
-	if err := r.dir.ready(id, r.l, r.p); err != nil {
+	if err := r.dir.ready(id, r.l.Text, r.l.record(r.p)); err != nil {
 		return err
 	}
 	if err := fpRebuildReady.Hit(); err != nil {
@@ -156,74 +227,48 @@ func (r *rebuilder) run(ctx context.Context, sink *postgres.Sink) (err error) {
 	for _, w := range own.Warnings() {
 		r.tell("warning: %s", w)
 	}
-	return r.dir.exchange(ctx, r.l, r.p)
+	return r.dir.exchange(ctx, r.l.Name, own)
 }
 
-// fill runs the new version from the beginning up to where the old one's ledger is.
-func (r *rebuilder) fill(ctx context.Context, sink *postgres.Sink) (err error) {
-	sources, err := r.sources(ctx)
+// hold keeps engines of this directory away: whoever has the log locked runs the old version.
+func (r *rebuilder) hold() (err error) {
+	r.held, err = vfs.OS{}.Lock(filepath.Join(r.p.dir.logDir(), "LOCK"))
+	if errors.Is(err, vfs.ErrLocked) {
+		return fmt.Errorf("rebuild pipeline %s: %w\nhint: stop the engine that runs it first; its tables can be read meanwhile", r.l.Name, err)
+	}
 	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, closeSources(sources)) }()
-	if err := r.dir.make(); err != nil {
-		return err
-	}
-	bound := []microbatch.BoundSink{{Sink: sink, Name: "PostgreSQL", Targets: r.l.targets(toPostgres)}}
-	cfg := r.l.config(r.p, sources, bound)
-	cfg.LogDir, cfg.TempDir, cfg.UntilEnd = r.dir.logDir(), r.dir.tempDir(), true
-	e, err := microbatch.Open(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, e.Close()) }()
-	ended := make(chan error, 1)
-	go func() { ended <- e.Run(ctx) }()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-ended:
-			if err != nil {
-				return err
-			}
-			return r.arrived(e.Progress().Offsets)
-		case <-tick.C:
-			at := e.Progress()
-			if r.line != nil {
-				r.line.Update(term.Snapshot{Phase: "rebuilding", Batch: at.Batch, Rows: at.RowsIn + at.RowsLate + at.RowsBad, CommittedAt: at.CommittedAt, Watermark: at.Watermark})
-			}
-		}
-	}
-}
-
-// sources opens every source such that it ends where the old version's ledger is.
-func (r *rebuilder) sources(ctx context.Context) (map[string]microbatch.Source, error) {
-	var ends map[string]json.RawMessage
-	if err := json.Unmarshal(r.old.Offsets, &ends); err != nil {
-		return nil, fmt.Errorf("read the ledger's offsets: %w", err)
-	}
-	sources, err := r.l.openSources(ctx, purpose{kind: toReadAgain, dir: r.p.dir, url: r.p.url(), log: r.p.log})
-	if err != nil {
-		return nil, err
-	}
-	steps := logSteps(r.p.dir.logDir())
-	for name, s := range sources {
-		sources[name] = readUpTo(s, ends[name], cuts(steps[name], ends[name]))
-	}
-	return sources, nil
-}
-
-// arrived checks that the rebuild answers for the old version's prefix of every source that both read.
-func (r *rebuilder) arrived(offsets json.RawMessage) error {
-	var want, got map[string]json.RawMessage
-	if err := errors.Join(json.Unmarshal(r.old.Offsets, &want), json.Unmarshal(offsets, &got)); err != nil {
-		return fmt.Errorf("compare the rebuild's offsets with the ledger's: %w", err)
-	}
-	for _, b := range r.l.sources {
-		if !sameJSON(want[b.Name], got[b.Name]) {
-			return fmt.Errorf("source %q was read up to %s, and the ledger is at %s", b.Name, got[b.Name], want[b.Name])
-		}
+		return fmt.Errorf("rebuild pipeline %s: %w", r.l.Name, err)
 	}
 	return nil
+}
+
+func (r *rebuilder) release() error {
+	if r.held == nil {
+		return nil
+	}
+	return r.held.Close()
+}
+
+// settle completes a swap that was committed, and clears away a rebuild that was not.
+func (r *rebuilder) settle(ctx context.Context) (err error) {
+	var db swapMarks
+	if r.p.db != nil {
+		sink, serr := postgres.New(postgres.Options{URL: r.p.url()})
+		if serr != nil {
+			return serr
+		}
+		defer func() { err = errors.Join(err, sink.Close()) }()
+		db = sink
+	}
+	return r.dir.settle(ctx, r.l.Name, db)
+}
+
+const clearTimeout = time.Minute
+
+// clear is settle after a failure, of which the context may be a part. What cannot be done now the next start of the
+// pipeline does.
+func (r *rebuilder) clear(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTimeout)
+	defer cancel()
+	return r.settle(ctx)
 }

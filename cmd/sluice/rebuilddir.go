@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/sluice-sql/sluice/internal/failpoint"
 	"github.com/sluice-sql/sluice/internal/vfs"
@@ -70,106 +71,125 @@ func (d rebuildDir) make() error {
 	return nil
 }
 
-// exists says that a path is there.
-func (d rebuildDir) exists(path string) bool {
+// exists says that a path is there. Why the error: to take a directory that cannot be read for one that is not there
+// would begin a pipeline whose logs are half exchanged.
+func (d rebuildDir) exists(path string) (bool, error) {
 	names, err := d.fs.ReadDir(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
 	if err != nil {
-		return false
+		return false, fmt.Errorf("look for %s: %w", path, err)
 	}
-	for _, n := range names {
-		if n == filepath.Base(path) {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(names, filepath.Base(path)), nil
 }
 
+// pending says that a rebuild has left something to settle.
+func (d rebuildDir) pending() (bool, error) { return d.exists(d.root()) }
+
 // ready makes durable that the rebuild is complete, and what is to run when it is swapped in.
-func (d rebuildDir) ready(id string, l *loaded, p place) error {
-	doc, err := json.Marshal(readyDoc{id, l.Text, l.record(p)})
+func (d rebuildDir) ready(id string, text []byte, r record) error {
+	doc, err := json.Marshal(readyDoc{id, text, r})
 	if err != nil {
 		return fmt.Errorf("write %s: %w", d.readyFile(), err)
 	}
-	f, err := d.fs.Create(d.readyFile() + ".tmp")
+	return d.write(d.readyFile(), doc)
+}
+
+// write replaces a file, whole and durably or not at all.
+func (d rebuildDir) write(path string, text []byte) error {
+	f, err := d.fs.Create(path + ".tmp")
 	if err == nil {
-		_, err = f.Write(doc)
+		_, err = f.Write(text)
 		err = errors.Join(err, f.Sync(), f.Close())
 	}
 	if err == nil {
-		err = d.fs.Rename(d.readyFile()+".tmp", d.readyFile())
+		err = d.fs.Rename(path+".tmp", path)
 	}
 	if err == nil {
-		err = d.fs.SyncDir(d.root())
+		err = d.fs.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", d.readyFile(), err)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
 
-// readReady returns nil when no rebuild is complete.
-func (d rebuildDir) readReady() (*readyDoc, error) {
-	f, err := d.fs.Open(d.readyFile())
+// read returns nil when there is no such file.
+func (d rebuildDir) read(path string) ([]byte, error) {
+	f, err := d.fs.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.readyFile(), err)
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	b, err := io.ReadAll(f)
-	doc := new(readyDoc)
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = json.Unmarshal(b, doc)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if err != nil {
+	return b, nil
+}
+
+// readReady returns nil when no rebuild is complete.
+func (d rebuildDir) readReady() (*readyDoc, error) {
+	b, err := d.read(d.readyFile())
+	if err != nil || b == nil {
+		return nil, err
+	}
+	doc := new(readyDoc)
+	if err := json.Unmarshal(b, doc); err != nil {
 		return nil, fmt.Errorf("read %s: %w", d.readyFile(), err)
 	}
 	return doc, nil
 }
 
-// settle completes a swap that was committed, and clears away a rebuild that was not. The lock is held.
-func (d rebuildDir) settle(ctx context.Context, l *loaded, p place) error {
-	if !d.exists(d.root()) {
-		return nil
+// swapMarks are what the database says of rebuilds: its word is the decision. *postgres.Sink has them.
+type swapMarks interface {
+	// Swapped is the ID of the swap that was committed and whose files are not known to be in place.
+	Swapped(ctx context.Context, pipeline string) (string, error)
+	SettleSwap(ctx context.Context, pipeline string) error
+	// DropShadow removes what a rebuild has filled.
+	DropShadow(ctx context.Context, pipeline string) error
+}
+
+var _ swapMarks = (*postgres.Sink)(nil)
+
+// settle completes a swap that was committed, and clears away a rebuild that was not. The lock is held. db is nil for
+// a file that writes nothing to PostgreSQL.
+func (d rebuildDir) settle(ctx context.Context, pipeline string, db swapMarks) error {
+	if there, err := d.pending(); err != nil || !there {
+		return err
 	}
 	ready, err := d.readReady()
 	if err != nil {
 		return err
 	}
-	if ready != nil && p.db == nil {
-		return fmt.Errorf("a rebuild of pipeline %s was interrupted while it was swapped in, and this file writes nothing to PostgreSQL\nhint: start the file that was rebuilt once, which completes it", l.Name)
+	if ready != nil && db == nil {
+		return fmt.Errorf("a rebuild of pipeline %s was interrupted while it was swapped in, and this file writes nothing to PostgreSQL\nhint: start the file that was rebuilt once, which completes it", pipeline)
 	}
 	if ready != nil {
-		sink, err := postgres.New(postgres.Options{URL: p.url()})
-		if err != nil {
-			return err
-		}
-		id, err := sink.Swapped(ctx, l.Name)
+		id, err := db.Swapped(ctx, pipeline)
 		if err != nil {
 			return err
 		}
 		if id == ready.ID {
 			// The crash came between the transaction and the end of the exchange.
-			return d.exchange(ctx, l, p)
+			return d.exchange(ctx, pipeline, db)
 		}
 	}
 	// The crash came before the transaction: the old version is whole, and what was filled is of no use. Or it came
-	// at the very end, when only files are left over.
-	if err := d.remove(); err != nil {
-		return err
+	// at the very end, when only files are left over. The directory goes last: it is what asks for all this.
+	if db != nil {
+		if err := errors.Join(db.DropShadow(ctx, pipeline), db.SettleSwap(ctx, pipeline)); err != nil {
+			return err
+		}
 	}
-	if p.db == nil {
-		return nil
-	}
-	sink, err := postgres.New(postgres.Options{URL: p.url()})
-	if err != nil {
-		return err
-	}
-	return errors.Join(sink.DropShadow(ctx, l.Name), sink.SettleSwap(ctx, l.Name))
+	return d.remove()
 }
 
 // exchange puts the rebuild's log and text in the place of the old version's. It can be repeated from any point.
-func (d rebuildDir) exchange(ctx context.Context, l *loaded, p place) error {
+func (d rebuildDir) exchange(ctx context.Context, pipeline string, db swapMarks) error {
 	ready, err := d.readReady()
 	if err != nil {
 		return err
@@ -178,12 +198,12 @@ func (d rebuildDir) exchange(ctx context.Context, l *loaded, p place) error {
 		return err
 	}
 	if err := d.renameLogs(); err != nil {
-		return fmt.Errorf("put the rebuilt log of pipeline %s in place: %w\nhint: start it again, which goes on from here; its tables are the new version's", l.Name, err)
+		return fmt.Errorf("put the rebuilt log of pipeline %s in place: %w\nhint: start it again, which goes on from here; its tables are the new version's", pipeline, err)
 	}
 	if err := fpExchangeAfter.Hit(); err != nil {
 		return err
 	}
-	if err := d.base.save(ready.Text, ready.Record); err != nil {
+	if err := d.save(ready); err != nil {
 		return err
 	}
 	if err := fpExchangeSaved.Hit(); err != nil {
@@ -191,11 +211,7 @@ func (d rebuildDir) exchange(ctx context.Context, l *loaded, p place) error {
 	}
 	// Why the database forgets first: with ready.json and without the mark, a start clears the directory away, which
 	// is all that is left to do. A mark without ready.json would stay for good.
-	sink, err := postgres.New(postgres.Options{URL: p.url()})
-	if err != nil {
-		return err
-	}
-	if err := sink.SettleSwap(ctx, l.Name); err != nil {
+	if err := db.SettleSwap(ctx, pipeline); err != nil {
 		return err
 	}
 	if err := fpExchangeSettled.Hit(); err != nil {
@@ -204,12 +220,36 @@ func (d rebuildDir) exchange(ctx context.Context, l *loaded, p place) error {
 	return d.remove()
 }
 
+// save writes what runs from now on. It keeps the time when the pipeline was made.
+func (d rebuildDir) save(ready *readyDoc) error {
+	r := ready.Record
+	if text, err := d.read(d.base.recordFile()); err == nil && text != nil {
+		var old record
+		if json.Unmarshal(text, &old) == nil && !old.CreatedAt.IsZero() {
+			r.CreatedAt = old.CreatedAt
+		}
+	}
+	doc, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", d.base.recordFile(), err)
+	}
+	return errors.Join(d.write(d.base.sqlFile(), ready.Text), d.write(d.base.recordFile(), append(doc, '\n')))
+}
+
 // renameLogs moves the old log out of the way and the new one into its place.
 //
 // Crash between: there is no log for a moment, and ready.json, with the mark in the database, says that the rebuild's
 // is the one to take.
 func (d rebuildDir) renameLogs() error {
-	if d.exists(d.base.logDir()) && d.exists(d.logDir()) {
+	old, err := d.exists(d.base.logDir())
+	if err != nil {
+		return err
+	}
+	fresh, err := d.exists(d.logDir())
+	if err != nil {
+		return err
+	}
+	if old && fresh {
 		if err := d.fs.Rename(d.base.logDir(), d.oldLog()); err != nil {
 			return err
 		}
@@ -220,7 +260,7 @@ func (d rebuildDir) renameLogs() error {
 	if err := fpExchangeBetween.Hit(); err != nil {
 		return err
 	}
-	if d.exists(d.logDir()) {
+	if fresh {
 		if err := d.fs.Rename(d.logDir(), d.base.logDir()); err != nil {
 			return err
 		}
@@ -234,8 +274,8 @@ func (d rebuildDir) syncBoth() error {
 
 // remove deletes what a rebuild left, ready.json first: what is without it is rubbish.
 func (d rebuildDir) remove() error {
-	if !d.exists(d.root()) {
-		return nil
+	if there, err := d.pending(); err != nil || !there {
+		return err
 	}
 	if err := d.fs.Remove(d.readyFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove what a rebuild left: %w", err)
@@ -251,16 +291,14 @@ func (d rebuildDir) remove() error {
 
 func (d rebuildDir) removeAll(path string) error {
 	// A directory fails to be removed while there is something in it, and ReadDir fails for a file.
-	names, err := d.fs.ReadDir(path)
-	if err == nil {
-		for _, n := range names {
-			if err := d.removeAll(filepath.Join(path, n)); err != nil {
-				return err
-			}
+	names, notRead := d.fs.ReadDir(path)
+	for _, n := range names {
+		if err := d.removeAll(filepath.Join(path, n)); err != nil {
+			return err
 		}
 	}
 	if err := d.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return errors.Join(err, notRead)
 	}
 	return nil
 }

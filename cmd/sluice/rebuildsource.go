@@ -5,42 +5,78 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/sluice-sql/sluice/microbatch"
 )
 
-// An upTo is a source that ends at recorded offsets. It reads along the cuts that lead there: offsets are opaque,
-// so that nobody but a log can say where else before them a batch may end.
+// An upTo is a source that ends at recorded offsets, which may be moved on while it is read. It reads along the cuts
+// that lead there: offsets are opaque, so that nobody but a log or a ledger can say where else before them a batch may
+// end.
 type upTo struct {
 	microbatch.Source
-	end  json.RawMessage
-	cuts []cut
+	// static: a table that never changes once it was read to its end.
+	static bool
 	// next is where the last Poll ended, which is where the next one most likely begins.
 	next int
+
+	mu   sync.Mutex
+	end  json.RawMessage
+	cuts []cut
+	// complete says that a static table ends here; last that every source does.
+	complete, last bool
+	passed         int // of the cuts
 }
 
-// readUpTo ends a source at offsets; null: at its beginning, which a source has that nobody read yet.
-func readUpTo(s microbatch.Source, end json.RawMessage, list []cut) microbatch.Source {
-	u := &upTo{Source: s, end: end}
-	for _, c := range list {
+// readUpTo begins at a source's beginning; the end is nil until it is moved.
+func readUpTo(s microbatch.Source, static bool) *upTo {
+	return &upTo{Source: s, static: static}
+}
+
+// follow appends the cuts that lead from the end to a new one.
+func (u *upTo) follow(path []cut, end json.RawMessage) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, c := range path {
 		if !sameJSON(c.from, c.to) { // a batch that read nothing of it
 			u.cuts = append(u.cuts, c)
 		}
 	}
-	return withPartitions(u, s)
+	u.end = end
+}
+
+// finish says that a static table has no more rows, or with last that nothing comes after the end.
+func (u *upTo) finish(last bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.complete, u.last = true, u.last || last
+}
+
+// steps is how many cuts were read, and of how many.
+func (u *upTo) steps() (passed, all int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.passed, len(u.cuts)
 }
 
 // Poll implements microbatch.Source by reading whole pieces until a limit is reached.
 func (u *upTo) Poll(ctx context.Context, from json.RawMessage, limit microbatch.Limits) (*microbatch.Rows, error) {
+	u.mu.Lock()
+	list, end, done := u.cuts, u.end, u.last || u.complete && u.static
+	u.mu.Unlock()
 	out := &microbatch.Rows{To: from, RemainingBytes: -1, RemainingRows: -1}
-	if u.next >= len(u.cuts) || !sameJSON(u.cuts[u.next].from, from) {
-		u.next = slices.IndexFunc(u.cuts, func(c cut) bool { return sameJSON(c.from, from) })
+	if isNull(end) || sameJSON(from, end) { // before a search among the cuts, which may be many
+		out.Done = done
+		return out, nil
+	}
+	if u.next >= len(list) || !sameJSON(list[u.next].from, from) {
+		u.next = slices.IndexFunc(list, func(c cut) bool { return sameJSON(c.from, from) })
 	}
 	if u.next < 0 {
-		u.next = len(u.cuts)
+		u.next = len(list)
 	}
-	for ; u.next < len(u.cuts); u.next++ {
-		c := &u.cuts[u.next]
+	for ; u.next < len(list); u.next++ {
+		c := &list[u.next]
 		if out.Count > 0 && full(out, limit) {
 			break
 		}
@@ -55,8 +91,11 @@ func (u *upTo) Poll(ctx context.Context, from json.RawMessage, limit microbatch.
 		out.To, out.Chunks, out.Bad = c.to, append(out.Chunks, rows.Chunks...), append(out.Bad, rows.Bad...)
 		out.Count, out.Bytes = out.Count+rows.Count, out.Bytes+rows.Bytes
 	}
-	out.Done = isNull(u.end) || sameJSON(out.To, u.end)
-	out.More = !out.Done
+	u.mu.Lock()
+	u.passed = u.next
+	u.mu.Unlock()
+	arrived := sameJSON(out.To, end)
+	out.More, out.Done = !arrived, arrived && done
 	return out, nil
 }
 

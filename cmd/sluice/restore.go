@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/savepoint"
+	filesink "github.com/sluice-sql/sluice/sinks/file"
 	"github.com/sluice-sql/sluice/sinks/postgres"
 )
 
@@ -73,10 +74,10 @@ func (l *loaded) restoreFrom(ctx context.Context, p place, dir string, rewind bo
 		return err
 	}
 	between := func() error { return nil }
-	if what == restoreAll && l.needsPostgres() {
-		between = func() error { return r.restoreRows(ctx) }
+	if what == restoreAll {
+		between = func() error { return r.restoreSinks(ctx) }
 	}
-	// Why the rows between: the new log is known to be complete before the tables change, and an engine that
+	// Why the sinks between: the new log is known to be complete before the tables change, and an engine that
 	// finds the tables changed and the old log refuses to start.
 	return savepoint.Install(vfs.OS{}, dir, string(p.dir), l.Name, between)
 }
@@ -86,34 +87,68 @@ func (r *restoration) check() error {
 	if want := r.plan.Program.Fingerprint; r.info.Plan != want {
 		return fmt.Errorf("the savepoint's state was made by another program: its fingerprint is %s, that of %s is %s\nhint: run the text that it was made by, %s", r.info.Plan, r.File, want, filepath.Join(r.dir, savepoint.SQLFile))
 	}
-	if sinks := r.fileSinks(); len(sinks) > 0 {
-		return fmt.Errorf("the pipeline writes files to %s, and a savepoint has none to put back there\nhint: run it from the beginning, under another name and into another directory", sinks[0].files.Dir)
-	}
 	if topics := r.topics(); len(topics) > 0 {
 		return fmt.Errorf("the pipeline writes to topic %s, and a savepoint has no records to put back there\nhint: run it from the beginning, under another name and into another topic", topics[0])
 	}
 	return nil
 }
 
-// restoreFacts are what a pipeline has now. Without a table in Postgres its log is its own ledger.
+// restoreFacts are what a pipeline has now. Without a durable sink its log is its own ledger.
 type restoreFacts struct {
-	log    int64 // last prepared batch, 0 if there is no log
-	ledger int64
-	hash   string // content of the ledger's batch
+	log     int64 // last prepared batch, 0 if there is no log
+	ledgers []ledgerFact
+}
+
+// ledgerFact is a sink's ledger; batch 0 is none.
+type ledgerFact struct {
+	batch int64
+	hash  string // content of the batch
+	// restoring says that a restoration of the sink was not completed.
+	restoring bool
+}
+
+// at says that every ledger is at the savepoint, elsewhere that one is at another batch.
+func (f *restoreFacts) at(info *savepoint.Info) (all, elsewhere bool) {
+	all = true
+	for _, l := range f.ledgers {
+		there := !l.restoring && l.batch == info.Batch && l.hash == info.ContentHash
+		all = all && there
+		elsewhere = elsewhere || !there && !l.restoring && l.batch > 0
+	}
+	return all, elsewhere
+}
+
+// newest is the newest batch of all that the pipeline has.
+func (f *restoreFacts) newest() int64 {
+	n := f.log
+	for _, l := range f.ledgers {
+		n = max(n, l.batch)
+	}
+	return n
 }
 
 func (r *restoration) facts(ctx context.Context) (f restoreFacts, err error) {
+	var own ledgerFact
 	if exists(filepath.Join(r.place.dir.logDir(), manifestName)) {
 		report, err := checkpointlog.Inspect(r.place.dir.logDir(), vfs.OS{})
 		if err != nil && !r.rewind {
 			return f, err
 		}
 		if p := report.LastPrepared; p != nil {
-			f.log, f.ledger, f.hash = p.Batch, p.Batch, checkpointlog.ContentHash(p)
+			f.log, own = p.Batch, ledgerFact{batch: p.Batch, hash: checkpointlog.ContentHash(p)}
 		}
 	}
-	if !r.needsPostgres() {
+	if !r.durable() {
+		f.ledgers = append(f.ledgers, own)
 		return f, nil
+	}
+	err = r.eachFileSink(func(_ int, s *filesink.Sink, t microbatch.Target) error {
+		at, err := s.State(r.Name, t)
+		f.ledgers = append(f.ledgers, ledgerFact{at.Batch, at.ContentHash, at.Restoring})
+		return err
+	})
+	if err != nil || !r.needsPostgres() {
+		return f, err
 	}
 	sink, err := postgres.New(postgres.Options{URL: r.place.db.url})
 	if err != nil {
@@ -124,7 +159,7 @@ func (r *restoration) facts(ctx context.Context) (f restoreFacts, err error) {
 	if errors.Is(err, postgres.ErrUnknownPipeline) {
 		err = nil
 	}
-	f.ledger, f.hash = ledger.Batch, ledger.ContentHash
+	f.ledgers = append(f.ledgers, ledgerFact{batch: ledger.Batch, hash: ledger.ContentHash})
 	return f, err
 }
 
@@ -138,21 +173,21 @@ const (
 
 // decide says what it takes to be at the savepoint. It is pure.
 //
-//	tables at the savepoint   log at it      nothing to do
-//	tables at the savepoint   log elsewhere  exchange the log: another machine, or a restoration that crashed
-//	no tables, no log                        everything: a new pipeline
-//	anything else                            everything, if --rewind says so
+//	every sink at the savepoint   log at it          nothing to do
+//	every sink at the savepoint   log elsewhere      exchange the log: another machine, or a restoration that crashed
+//	no sink elsewhere             no log             everything: a new pipeline, or a restoration of one that crashed
+//	anything else                                    everything, if --rewind says so
 func (r *restoration) decide(f restoreFacts) (restoreAction, error) {
-	at := f.ledger == r.info.Batch && f.hash == r.info.ContentHash
+	at, elsewhere := f.at(r.info)
 	switch {
 	case at && f.log == r.info.Batch:
 		return goOn, nil
 	case at && (f.log < r.info.Batch || r.rewind):
 		return installLog, nil
-	case f.ledger == 0 && f.log == 0, r.rewind:
+	case !elsewhere && f.log == 0, r.rewind:
 		return restoreAll, nil
 	}
-	return goOn, &startedError{r.Name, max(f.ledger, f.log), r.info}
+	return goOn, &startedError{r.Name, f.newest(), r.info}
 }
 
 // startedError says that a pipeline has batches that going back would undo.
@@ -164,8 +199,21 @@ type startedError struct {
 
 func (e *startedError) Error() string {
 	return fmt.Sprintf("pipeline %s is at batch %d, and the savepoint at batch %d of pipeline %s\n"+
-		"hint: leave --from-savepoint out to go on from where the pipeline is; --rewind puts its tables and its log back to the savepoint; --name starts another pipeline from it",
+		"hint: leave --from-savepoint out to go on from where the pipeline is; --rewind puts its tables, its files and its log back to the savepoint; --name starts another pipeline from it",
 		e.name, e.batch, e.info.Batch, e.info.Pipeline)
+}
+
+// restoreSinks puts back what the sinks have, PostgreSQL last: it is where people look first.
+func (r *restoration) restoreSinks(ctx context.Context) error {
+	if len(r.fileSinks()) > 0 {
+		if err := r.restoreFiles(ctx); err != nil {
+			return err
+		}
+	}
+	if !r.needsPostgres() {
+		return nil
+	}
+	return r.restoreRows(ctx)
 }
 
 // restoreRows fills the tables in one transaction.

@@ -36,8 +36,8 @@ func (a *app) savepointCommand() *cobra.Command {
 		GroupID: "look",
 		Short:   "Keep a pipeline as it is at a batch, to go back to or to start another from",
 		Long: `A savepoint is a copy of all that a pipeline is at one batch: its state, how far its sources were read, its
-watermarks, its text, and the rows of its tables in PostgreSQL. It is one directory in STATE_DIR/savepoints, which
-nothing deletes but savepoint rm, and which can be copied to another machine as it is.
+watermarks, its text, the rows of its tables in PostgreSQL, and the files that it wrote. It is one directory in
+STATE_DIR/savepoints, which nothing deletes but savepoint rm, and which can be copied to another machine as it is.
 
 sluice run FILE.sql --from-savepoint and sluice submit FILE.sql --from-savepoint go on from one.`,
 		Example: `  sluice savepoint create flights before_upgrade
@@ -56,7 +56,7 @@ func (a *app) savepointCreateCommand() *cobra.Command {
 		Short: "Make a savepoint of a pipeline, running or not",
 		Long: `Make a savepoint of the last batch that the pipeline's tables show. NAME is a pipeline of the state directory, which may
 be running meanwhile, here or in a daemon: the engine is not asked, and waits for nothing. What is copied are the files of
-its checkpoint log and, in one snapshot of PostgreSQL, the rows of its tables.`,
+its checkpoint log, in one snapshot of PostgreSQL the rows of its tables, and the files that it wrote up to then.`,
 		Example: `  sluice savepoint create flights before_upgrade`,
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -90,9 +90,6 @@ func (o *savepointOptions) create(ctx context.Context, arg, name string) (_ *sav
 	if err != nil {
 		return nil, err
 	}
-	if sinks := l.fileSinks(); len(sinks) > 0 {
-		return nil, fmt.Errorf("pipeline %s writes files to %s, and a savepoint could not put them back\nhint: stop the pipeline, and copy its directory %s and that one together", l.Name, sinks[0].files.Dir, dir)
-	}
 	if topics := l.topics(); len(topics) > 0 {
 		return nil, fmt.Errorf("pipeline %s writes to topic %s, and a savepoint could not put its records back\nhint: run the pipeline anew under another name and into another topic to go back", l.Name, topics[0])
 	}
@@ -113,12 +110,31 @@ func (o *savepointOptions) create(ctx context.Context, arg, name string) (_ *sav
 			return nil, err
 		}
 	}
+	files := len(l.fileSinks()) > 0
+	if files && info.Batch == 0 {
+		if info.Batch, err = l.leastOfFiles(); err == nil && info.Batch == 0 {
+			err = nothingToKeep(l.Name)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	o.phase("copying the log")
 	if err := copyPipeline(l, dir, w, &info); err != nil {
 		return nil, err
 	}
+	if files {
+		o.phase("copying the files")
+		if err := o.exportFiles(ctx, l, w, info.Batch); err != nil {
+			return nil, err
+		}
+	}
 	o.phase("checking the copy")
 	return w.Publish(info)
+}
+
+func nothingToKeep(pipeline string) error {
+	return fmt.Errorf("pipeline %s has no committed batch yet, so there is nothing to keep", pipeline)
 }
 
 // phase says on a terminal what goes on: of a gigabyte, each takes seconds.
@@ -174,7 +190,7 @@ func (o *savepointOptions) exportRows(ctx context.Context, l *loaded, db *databa
 		return err
 	}
 	if rows.Ledger.Batch == 0 {
-		return fmt.Errorf("pipeline %s has no committed batch yet, so there is nothing to keep", l.Name)
+		return nothingToKeep(l.Name)
 	}
 	info.Batch, info.ContentHash = rows.Ledger.Batch, rows.Ledger.ContentHash
 	if rows.Watermark != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,8 @@ type serveOptions struct {
 	socket   string
 	listen   string
 	standby  string
+	// peers is the bucket by which daemons know each other; empty for none.
+	peers string
 	// checkpoint is where pipelines copy their logs that do not say so themselves.
 	checkpoint string
 	// elsewhere: any free port will do, because the user named none.
@@ -51,13 +54,18 @@ With --standby DIR the daemon stands by for another one, whose state directory i
 lists that daemon's pipelines as "standby" and takes each over, with its file and options, within 5 seconds of its owner's
 end: the owner renews a lease in PostgreSQL every second, and a lease that nobody renews for three is free. An owner
 that was only paused or cut off commits nothing afterwards, and ends with exit code 5. Both daemons need the same
---postgres. Two daemons may stand by for each other: whichever has a pipeline's lease runs it.`,
+--postgres. Two daemons may stand by for each other: whichever has a pipeline's lease runs it.
+
+With --standby s3://bucket/prefix the daemons need not see one disk: each puts the files and options of what it runs into that
+bucket, where their logs are copied, too (--checkpoint is the same unless given), and takes over what another one ran from the
+copy of its log. Give all of them the same URL.`,
 		Example: `  sluice serve                              # in one terminal, or under systemd
   sluice submit flights.sql                 # in another
   sluice ls
   curl --unix-socket ~/.local/state/sluice/sluice.sock --data-binary @rows.ndjson http://sluice/v1/ingest/NAME/SOURCE
   sluice serve --state-dir /shared/a --postgres URL                        # on one machine
-  sluice serve --state-dir /shared/b --postgres URL --standby /shared/a    # on another`,
+  sluice serve --state-dir /shared/b --postgres URL --standby /shared/a    # on another
+  sluice serve --postgres URL --standby 's3://state/pair?endpoint=https://minio.example:9000'   # on each of two, without a shared disk`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.elsewhere = !cmd.Flags().Changed("listen")
@@ -72,7 +80,7 @@ that was only paused or cut off commits nothing afterwards, and ends with exit c
 	a.socketFlag(cmd, &o.socket)
 	cmd.Flags().StringVar(&o.checkpoint, "checkpoint", "", "pipelines that name no bucket copy their logs to this one: s3://bucket/prefix?endpoint=…")
 	cmd.Flags().StringVar(&o.listen, "listen", server.DefaultListen, `loopback TCP address, or "off"; when the default is in use, any free port`)
-	cmd.Flags().StringVar(&o.standby, "standby", "", "take over from the daemon with this state directory when it is gone")
+	cmd.Flags().StringVar(&o.standby, "standby", "", "take over when another daemon is gone: its state directory, or a bucket, s3://bucket/prefix?endpoint=…")
 	if err := cmd.MarkFlagDirname("standby"); err != nil {
 		panic("sluice: completion of --standby: " + err.Error())
 	}
@@ -89,14 +97,12 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 		return err
 	}
 	url := o.postgresURL(o.postgres)
-	if o.standby != "" {
-		other, err := absDir(o.standby)
-		if err != nil {
-			return err
-		}
-		if o.standby = string(other); url == "" {
-			return usagef("sluice serve", "--standby needs the database of the other daemon: name it with --postgres or SLUICE_POSTGRES (a private one ends with its machine)")
-		}
+	if o.standby != "" && url == "" {
+		return usagef("sluice serve", "--standby needs the database of the other daemon: name it with --postgres or SLUICE_POSTGRES (a private one ends with its machine)")
+	}
+	others, err := o.standsByFor(state)
+	if err != nil {
+		return err
 	}
 	s, err := server.New(server.Config{Standby: o.standby, StateDir: string(state), Socket: o.socketPath(o.socket, ""), Listen: o.listen, ListenElsewhere: o.elsewhere,
 		Version: version(), Logger: o.log})
@@ -107,7 +113,7 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	end, abort, restore := o.twoSignals(ctx)
 	defer restore()
 	l := newLauncher(o.app, state, url, o.log)
-	l.standbyFor = o.standby
+	l.standbyFor, l.peers = o.standby, others
 	if o.checkpoint != "" {
 		if _, err := checkpointstore.ParseLocation(o.checkpoint); err != nil {
 			return usagef("sluice serve", "--checkpoint: %w", err)
@@ -120,6 +126,11 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	if err != nil {
 		return orInterrupted(end, err)
 	}
+	if others != nil {
+		watching, stop := context.WithCancel(ctx)
+		defer stop()
+		go others.watch(watching)
+	}
 	o.announce(s, state, db)
 	if err := s.Run(end, abort, l); err != nil {
 		return err
@@ -130,6 +141,31 @@ func (o *serveOptions) run(ctx context.Context) (err error) {
 	return nil
 }
 
+// standsByFor reads --standby: a directory, or a bucket. What daemons tell each other by a bucket is kept in a directory, which
+// takes the flag's place.
+func (o *serveOptions) standsByFor(state stateDir) (*peers, error) {
+	if !strings.HasPrefix(o.standby, "s3:") {
+		if o.standby == "" {
+			return nil, nil
+		}
+		other, err := absDir(o.standby)
+		o.standby = string(other)
+		return nil, err
+	}
+	at, err := checkpointstore.ParseLocation(o.standby)
+	if err != nil {
+		return nil, usagef("sluice serve", "--standby: %w", err)
+	}
+	if o.checkpoint == "" {
+		o.checkpoint = o.standby
+	}
+	p, err := newPeers(at, state, o.log)
+	if err == nil {
+		o.standby, o.peers = string(p.there()), at.String()
+	}
+	return p, err
+}
+
 func (o *serveOptions) announce(s *server.Server, state stateDir, db *database) {
 	w := o.streams.Err
 	fmt.Fprintf(w, "sluice serves %s\n  socket:   %s\n", state, s.Socket())
@@ -137,7 +173,10 @@ func (o *serveOptions) announce(s *server.Server, state stateDir, db *database) 
 		fmt.Fprintf(w, "  http:     http://%s, token in %s\n", addr, s.TokenPath())
 	}
 	fmt.Fprintf(w, "  database: %s\n", db.display())
-	if o.standby != "" {
+	switch {
+	case o.peers != "":
+		fmt.Fprintf(w, "  standby:  for the daemons of %s\n", o.peers)
+	case o.standby != "":
 		fmt.Fprintf(w, "  standby:  for the daemon of %s\n", o.standby)
 	}
 	if cmd := db.psqlNow(); cmd != "" {

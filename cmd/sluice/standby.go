@@ -118,7 +118,7 @@ func (n *launcher) TakeOver(ctx context.Context, name string, wanted func() bool
 		case l == nil: // the other daemon has not got to its first start
 		default:
 			told(l.Owner)
-			if watch.Expired(*l, time.Now()) && wanted() {
+			if watch.Expired(*l, time.Now()) && n.mayTake(ctx, name, wanted) {
 				claimed, err := ls.Claim(ctx, *l)
 				if err != nil {
 					return err
@@ -222,7 +222,7 @@ func bringTree(ctx context.Context, from, to string) error {
 		}
 		target := filepath.Join(to, rel)
 		switch name := d.Name(); {
-		case d.IsDir() && rel == "tmp":
+		case d.IsDir() && (rel == "tmp" || rel == filepath.Join("rebuild", "tmp")):
 			return fs.SkipDir
 		case d.IsDir():
 			return os.MkdirAll(target, 0o700)

@@ -53,6 +53,7 @@ func (o *daemonOptions) printStatus(s server.Status) error {
 	if s.Restarts > 0 {
 		o.field("restarts", fmt.Sprint(s.Restarts))
 	}
+	o.replacementFields(s.Replacement)
 	o.field("plan", s.Plan)
 	if len(s.Tables) > 0 || len(s.Files)+len(s.Topics) == 0 {
 		o.field("tables", strings.Join(s.Tables, ", "))

@@ -12,18 +12,28 @@ import (
 
 func (a *app) stopCommand() *cobra.Command {
 	o := &daemonOptions{app: a}
-	abort, name := false, ""
+	abort, rebuild, name := false, false, ""
 	cmd := &cobra.Command{
 		Use:     "stop NAME",
 		GroupID: "serve",
 		Short:   "Stop one of the daemon's pipelines",
 		Long: `Stop a pipeline after the batch at hand. Its tables stay as they are, and resume goes on from there; a new daemon
-does not start it. With --savepoint, what the pipeline is at that batch is kept under a name; see sluice savepoint.`,
+does not start it. With --savepoint, what the pipeline is at that batch is kept under a name; see sluice savepoint.
+
+With --rebuild the pipeline goes on, and the new version is given up that submit --rebuild computes beside it.`,
 		Example: `  sluice stop flights
-  sluice stop flights --savepoint before_upgrade`,
+  sluice stop flights --savepoint before_upgrade
+  sluice stop flights --rebuild`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.ask(cmd.Context(), func(ctx context.Context, c *server.Client) error {
+				if rebuild {
+					s, err := c.CancelReplacement(ctx, args[0])
+					if err != nil {
+						return err
+					}
+					return o.told(s)
+				}
 				s, err := c.Stop(ctx, args[0], server.StopRequest{Abort: abort})
 				if err != nil {
 					return err
@@ -40,7 +50,10 @@ does not start it. With --savepoint, what the pipeline is at that batch is kept 
 		ValidArgsFunction: a.pipelineNames(&o.state),
 	}
 	cmd.Flags().StringVar(&name, "savepoint", "", "then make a savepoint of that name")
+	cmd.Flags().BoolVar(&rebuild, "rebuild", false, "give up the new version that is computed beside it, and let it go on")
 	cmd.Flags().BoolVar(&abort, "abort", false, "give the batch at hand up; it is run again after a resume")
+	cmd.MarkFlagsMutuallyExclusive("rebuild", "savepoint")
+	cmd.MarkFlagsMutuallyExclusive("rebuild", "abort")
 	o.flags(cmd)
 	return cmd
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,7 @@ type submitOptions struct {
 	maxBatchRows int64
 	detach       bool
 	savepoint    string
+	rebuild      bool
 }
 
 func (a *app) submitCommand() *cobra.Command {
@@ -27,11 +29,19 @@ func (a *app) submitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "submit FILE.sql",
 		GroupID: "serve",
-		Short:   "Start a pipeline in the daemon",
+		Short:   "Start a pipeline in the daemon, or a new version of one",
 		Long: `Send a pipeline to the daemon, which checks it, remembers it and runs it until stop or drop, across its own
 restarts. The command waits until the first batch is committed, so that its tables can be read, or the pipeline has
-failed. Relative paths in the file start from the file's directory, as with run.`,
+failed. Relative paths in the file start from the file's directory, as with run.
+
+A file that has changed since takes the place of the version that the daemon has, if it can go on from its log, which
+sluice diff tells beforehand: the old version finishes its batch, and the new one goes on. Where it cannot, --rebuild
+computes the new version's tables from the beginning of the sources, beside the old version, which goes on meanwhile.
+When little is left the old version is stopped after a batch, the new one reads the rest, and one transaction swaps the
+tables, so that no reader sees a half of it. A rebuild that fails, or that sluice stop NAME --rebuild gives up, leaves
+the old version as it is.`,
 		Example: `  sluice submit flights.sql
+  sluice submit flights.sql --rebuild       # after a change that diff says needs it
   sluice submit flights.sql --name flights_2 --detach`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,7 +57,8 @@ failed. Relative paths in the file start from the file's directory, as with run.
 	f.BoolVar(&o.untilEnd, "until-end", false, "finish when the input has been read; files are read as they are now")
 	f.Int64Var(&o.maxBatchRows, "max-batch-rows", 0, "a batch reads at most this many rows (default what the file says, or 100000)")
 	a.fromSavepointFlag(cmd, &o.savepoint, &o.state)
-	f.BoolVarP(&o.detach, "detach", "d", false, "do not wait for the first batch")
+	f.BoolVar(&o.rebuild, "rebuild", false, "if the file changed too much to go on, compute its tables anew beside the old ones and swap them")
+	f.BoolVarP(&o.detach, "detach", "d", false, "do not wait for the first batch, nor for a rebuild")
 	o.flags(cmd)
 	return cmd
 }
@@ -67,6 +78,9 @@ func (o *submitOptions) run(ctx context.Context, c *server.Client, file string) 
 		}
 	}
 	status, err := c.Submit(ctx, s)
+	if refused := new(server.Error); errors.As(err, &refused) && refused.Code == server.CodeExists {
+		status, err = o.replace(ctx, c, s, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,8 @@ var rebuildPoints = []struct {
 	{"batch.after_prepare", false},
 	{"sink.commit.before_commit", false},
 	{"batch.after_done", false},
+	{"change.rebuild.after_catch_up", false},
+	{"change.rebuild.after_stop", false},
 	{"change.rebuild.after_backfill", false},
 	{"change.rebuild.after_ready", false},
 	{"change.swap.before_commit", false},

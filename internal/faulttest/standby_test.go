@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sluice-sql/sluice/internal/pgtest"
+	"github.com/sluice-sql/sluice/internal/s3test"
 )
 
 // A pair is two daemons with state directories on storage that both see.
@@ -197,6 +199,116 @@ func TestStandbyForEachOther(t *testing.T) {
 	two.a.replay(t)
 }
 
+// TestStandbyWithoutASharedDisk: the owner dies with its disk and a batch in flight, and the other daemon goes on from the copy
+// in the bucket, with the file and the options that the bucket has, too. A pipeline that is stopped is nobody's to take over.
+func TestStandbyWithoutASharedDisk(t *testing.T) {
+	t.Parallel()
+	s := s3test.New(t)
+	lines := slices.Collect(bytes.Lines(events()))
+	half := bytes.Join(lines[:len(lines)/2], nil)
+	two := newPair(t, "SET checkpoint_sync = 'batch';\n"+eventsSQL, half)
+	two.a.env, two.b.env = s3test.Env(), s3test.Env()
+	count := func(want int) func() bool {
+		return func() bool {
+			got := pgtest.Rows(t, two.a.url, `SELECT (SELECT n FROM total) + (SELECT count(*) FROM sluice.dead_letter)`)
+			return slices.Equal(got, []string{fmt.Sprint(want)})
+		}
+	}
+	bucketSays := func(what string) bool { return strings.Contains(string(s.Get("pair/records/"+two.a.name)), what) }
+	a := two.a.serve(t, "batch.after_prepare=pause:12", "--standby", s.URL("pair"))
+	if r := two.a.sluice(t, nil, "submit", two.a.file(), "--max-batch-rows", "140"); r.code != 0 {
+		t.Fatal(r)
+	}
+	b := two.b.serve(t, "", "--standby", s.URL("pair"))
+	two.b.awaitState(t, "standby")
+	eventually(t, "the first half", count(len(lines)/2))
+
+	// The lease is given up after the bucket says so: it does when the command is back.
+	if r := two.a.sluice(t, nil, "stop", two.a.name); r.code != 0 || !bucketSays(`"desired":"stopped"`) {
+		t.Errorf("the bucket does not say that the pipeline is stopped:\n%v", r)
+	}
+	if r := two.a.sluice(t, nil, "resume", two.a.name); r.code != 0 {
+		t.Fatal(r)
+	}
+	eventually(t, "the bucket says that the pipeline runs", func() bool { return bucketSays(`"desired":"running"`) })
+	if got := two.b.status(t).State; got != "standby" {
+		t.Errorf("the other daemon is in state %s", got)
+	}
+
+	two.a.write(t, "events.ndjson", events())
+	a.waitFired(t)
+	a.signal(t, syscall.SIGKILL)
+	a.wait(t)
+	if err := os.RemoveAll(two.a.state); err != nil {
+		t.Fatal(err)
+	}
+	two.b.awaitState(t, "running")
+	eventually(t, "all of the input", count(len(lines)))
+	if r := two.b.sluice(t, nil, "status", two.b.name, "--json"); !strings.Contains(r.stdout, `"max_batch_rows": "140"`) {
+		t.Errorf("the options did not come along:\n%v", r)
+	}
+	two.b.verify(t)
+	if r := two.b.sluice(t, nil, "drop", two.b.name, "--yes", "--keep-tables"); r.code != 0 || len(s.Keys("pair/")) > 0 {
+		t.Errorf("left in the bucket are %q:\n%v", s.Keys("pair/"), r)
+	}
+	b.signal(t, syscall.SIGTERM)
+	if r := b.wait(t); r.code != 0 {
+		t.Errorf("the daemon did not end well:\n%v", r)
+	}
+}
+
+// TestStandbyWithACopyThatIsBehind: a takeover from a copy that lacks what is committed would be refused, and the engine that
+// has it fenced off. So there is none; the owner's disk is what helps.
+func TestStandbyWithACopyThatIsBehind(t *testing.T) {
+	t.Parallel()
+	s := s3test.New(t)
+	lines := slices.Collect(bytes.Lines(events()))
+	half := bytes.Join(lines[:len(lines)/2], nil)
+	two := newPair(t, eventsSQL, half)
+	two.a.env, two.b.env = s3test.Env(), s3test.Env()
+	committed := func() string {
+		return strings.Join(pgtest.Rows(t, two.a.url, "SELECT (SELECT n FROM total) + (SELECT count(*) FROM sluice.dead_letter)"), " ")
+	}
+	a := two.a.serve(t, "", "--standby", s.URL("pair"))
+	if r := two.a.sluice(t, nil, "submit", two.a.file()); r.code != 0 {
+		t.Fatal(r)
+	}
+	eventually(t, "the first half", func() bool { return committed() == fmt.Sprint(len(lines)/2) })
+	b := two.b.serve(t, "", "--standby", s.URL("pair"))
+	two.b.awaitState(t, "standby")
+	s.Fault(func(r *http.Request) s3test.Fault {
+		if r.Method == http.MethodPut {
+			return s3test.SlowDown
+		}
+		return s3test.None
+	})
+	two.a.write(t, "events.ndjson", events())
+	eventually(t, "all of the input", func() bool { return committed() == fmt.Sprint(len(lines)) })
+	a.signal(t, syscall.SIGKILL)
+	a.wait(t)
+	before, epoch := len(s.Requests()), two.a.epoch(t)
+	eventually(t, "the standby looks at the copy, and again", func() bool {
+		looks := 0
+		for _, r := range s.Requests()[before:] {
+			if strings.Contains(r, "manifest") && strings.HasPrefix(r, http.MethodGet) {
+				looks++
+			}
+		}
+		return looks >= 3
+	})
+	b.signal(t, syscall.SIGTERM)
+	b.wait(t).mustFail(t, 0, "the copy of its log in s3://", "it is not taken over", "start its own daemon again")
+	if got := two.a.epoch(t); got != epoch {
+		t.Errorf("the epoch went from %s to %s", epoch, got)
+	}
+	s.Fault(nil)
+	a = two.a.serve(t, "", "--standby", s.URL("pair"))
+	two.a.awaitState(t, "running")
+	a.signal(t, syscall.SIGTERM)
+	a.wait(t)
+	two.a.verify(t)
+}
+
 // TestStandbyNeedsADatabase: what cannot work is refused at once, with the next step.
 func TestStandbyNeedsADatabase(t *testing.T) {
 	t.Parallel()
@@ -205,6 +317,7 @@ func TestStandbyNeedsADatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	two.b.sluice(t, []string{"SLUICE_POSTGRES="}, "serve", "--standby", two.a.state).mustFail(t, 2, "--standby needs the database")
+	two.b.sluice(t, nil, "serve", "--standby", "s3://me:secret@b").mustFail(t, 2, "user name or password")
 	two.b.sluice(t, nil, "serve", "--standby", two.b.state, "--listen", "off").mustFail(t, 1, "its own state directory", "hint: ")
 	two.b.sluice(t, nil, "serve", "--standby", filepath.Join(two.b.state, "away"), "--listen", "off").mustFail(t, 1, "there is no state directory", "hint: ")
 }

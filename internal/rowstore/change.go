@@ -34,6 +34,30 @@ func (t *Table) upsert(rows *vector.Chunk, live []bool) {
 	}
 }
 
+// replace puts rows at the end of the order; those with their keys are deleted first.
+func (t *Table) replace(rows *vector.Chunk) {
+	t.change = nil
+	in := t.readPrefix(rows, len(t.lay.cols))
+	for i, id := range t.lookup(in) {
+		if id = t.current(in, i, id); id != 0 {
+			t.deleteRow(id, in.hash[i], prefixHash(in, i), opDelete)
+		}
+		t.insertRow(in, i)
+	}
+}
+
+// inParts calls f with parts of a chunk that are small enough for the index entries that a lookup touched to be in
+// the cache still when its rows are changed.
+func (t *Table) inParts(c *vector.Chunk, f func(*vector.Chunk)) {
+	if c.N <= t.partRows {
+		f(c)
+		return
+	}
+	for from := 0; from < c.N; from += t.partRows {
+		f(c.Slice(from, min(from+t.partRows, c.N)))
+	}
+}
+
 // deleteKeys deletes the rows with the given keys, those that exist.
 func (t *Table) deleteKeys(keys *vector.Chunk) {
 	t.change = nil

@@ -151,8 +151,9 @@ func (t *Table) readHeader(b []byte, version byte) ([]byte, error) {
 	return b[9:], nil
 }
 
-// decodedDelta is a delta as read back.
-type decodedDelta struct {
+// A DecodedDelta is a delta as read back.
+type DecodedDelta struct {
+	empty                      bool
 	evicted                    bool
 	bound                      int64
 	removed, updated, inserted *vector.Chunk
@@ -161,28 +162,44 @@ type decodedDelta struct {
 // ApplyDelta repeats a batch from its Delta and commits it. It must be called between batches. On an
 // error the table is unchanged.
 func (t *Table) ApplyDelta(b []byte) error {
-	if len(t.undo.ops) > 0 || t.undo.evicted {
-		invariant("state %q: ApplyDelta inside a batch", t.spec.Name)
+	d, err := t.DecodeDelta(b)
+	if err == nil {
+		t.Apply(d)
 	}
+	return err
+}
+
+// DecodeDelta is the first half of ApplyDelta. It may be called from any goroutine while the table is used: it
+// reads nothing that changes. The answer refers to b.
+func (t *Table) DecodeDelta(b []byte) (DecodedDelta, error) {
 	if len(b) == 0 {
-		return nil
+		return DecodedDelta{empty: true}, nil
 	}
 	d, err := t.decodeDelta(b)
 	if err != nil {
-		return fmt.Errorf("apply delta to state %q: %w", t.spec.Name, err)
+		return d, fmt.Errorf("apply delta to state %q: %w", t.spec.Name, err)
 	}
-	t.deleteKeys(d.removed)
-	t.upsert(d.updated, nil)
+	return d, nil
+}
+
+// Apply is the second half of ApplyDelta.
+func (t *Table) Apply(d DecodedDelta) {
+	if len(t.undo.ops) > 0 || t.undo.evicted {
+		invariant("state %q: Apply inside a batch", t.spec.Name)
+	}
+	if d.empty {
+		return
+	}
+	t.inParts(d.removed, t.deleteKeys)
+	t.inParts(d.updated, func(c *vector.Chunk) { t.upsert(c, nil) })
 	if d.evicted {
 		t.evict(d.bound, flagNew|flagDirty)
 	}
-	t.deleteKeys(d.inserted)
-	t.upsert(d.inserted, nil)
+	t.inParts(d.inserted, t.replace)
 	t.Commit()
-	return nil
 }
 
-func (t *Table) decodeDelta(b []byte) (d decodedDelta, err error) {
+func (t *Table) decodeDelta(b []byte) (d DecodedDelta, err error) {
 	if b, err = t.readHeader(b, deltaVersion); err != nil {
 		return d, err
 	}

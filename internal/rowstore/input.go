@@ -140,6 +140,7 @@ func (t *Table) lookup(in *input) []rowID {
 	n := in.chunk.N
 	ids := resize(&t.scratch.ids, n)
 	ptrs := resize(&t.scratch.ptrs, n)
+	t.keys.touch(in.hash)
 	for i, h := range in.hash {
 		p := t.keys.probe(h)
 		ids[i] = p.next()

@@ -132,3 +132,56 @@ func leave(tab *Table, r *rand.Rand, have []int64, n int, inOrder bool) []int64 
 	tab.Upsert(out, make([]bool, n))
 	return have
 }
+
+// A snapshot's end once freed all texts that had been replaced beside it, in one slice: a second of waiting with
+// some millions. Each commit frees a few.
+func TestSnapshotEndsInSmallSteps(t *testing.T) {
+	tab, err := New(Spec{Name: "s", Cols: []vector.Field{{Name: "k", Type: vector.Of(vector.Int64)}, {Name: "v", Type: vector.Of(vector.Varchar)}}, NKey: 1, EvictColumn: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tab.Close()
+	const rows = 3 * idleReleases
+	put := func() {
+		c := vector.NewChunk(tab.types, rows)
+		long := []byte("a text of more than twelve bytes")
+		c.Keep = append(c.Keep, long)
+		for i := range c.N {
+			c.Cols[0].PutI64(i, int64(i))
+			c.Cols[1].PutStr(i, long)
+		}
+		tab.Upsert(c, nil)
+		tab.Commit()
+	}
+	put()
+	one := tab.Stats().ArenaBytes
+	tab.SnapshotBegin()
+	tab.deleteKeys(allKeys(tab))
+	tab.Commit()
+	put()
+	for done := false; !done; {
+		before := tab.Stats().ArenaBytes
+		if _, done = tab.SnapshotNext(nil, 1<<14); tab.Stats().ArenaBytes != before {
+			t.Error("a slice of a snapshot freed texts")
+		}
+	}
+	for tab.Stats().ArenaBytes > one {
+		before := tab.Stats().ArenaBytes
+		tab.Commit()
+		if freed := (before - tab.Stats().ArenaBytes) / (one / rows); freed == 0 || freed > idleReleases {
+			t.Fatalf("an empty commit freed %d texts, of %d bytes in use where %d are needed", freed, before, one)
+		}
+	}
+}
+
+// allKeys are copied: the table may change.
+func allKeys(tab *Table) *vector.Chunk {
+	var ids []rowID
+	tab.blocks.walk(tab.blocks.start(), func(id rowID, p slot) bool {
+		if tab.lay.live(p) {
+			ids = append(ids, id)
+		}
+		return true
+	})
+	return tab.gather(&buffer{}, tab.pointers(ids), tab.spec.NKey)
+}

@@ -46,6 +46,7 @@ func newTable(t *testing.T, r *rand.Rand, spec Spec) *Table {
 	tab.blocks.shift = uint(1 + r.IntN(4))
 	tab.blocks.rows = 1 << tab.blocks.shift
 	tab.blocks.bytes = tab.blocks.rows * tab.blocks.slot
+	tab.partRows = 1 + r.IntN(8)
 	return tab
 }
 

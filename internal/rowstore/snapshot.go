@@ -24,19 +24,30 @@ type snapshot struct {
 	delta    bool
 	cursor   position
 	end      position
-	removed  [][]byte      // keys, of a delta
-	saved    map[rowID]int // offsets into images; noImage for a row that a delta leaves out
-	images   []uint64      // slots as they were, flags included
-	imageLen int           // words a slot
-	held     []text
+	removed  [][]byte    // keys, of a delta
+	saved    []savedRows // by block, as far as the cursor has not passed it
+	imageLen int         // words a slot
+	// numbers are by slot of block entered: which of its images is the row's, counted from 1. They hold during a slice.
+	numbers []uint16
+	entered uint32
+	held    [][]text
 	// updated and inserted are the rows of one block; a full snapshot's are all in inserted.
 	updated, inserted []slot
 	visited           int // slots and clean blocks that the last SnapshotNext looked at
 	bytes             int // of the rows of the block, about
 }
 
+// savedRows are rows of a block as they were before they were changed.
+//
+// Why by block: what is saved is found without hashing, grows by a block's size at most, so that no batch pays for
+// copying all of it, and goes when the cursor has passed the block.
+type savedRows struct {
+	seen   []uint64 // a bit a slot: the row was changed; without an image a delta leaves it out
+	slots  []uint16 // whose images they are, in the order in which they were saved
+	images []uint64 // slots, flags included
+}
+
 const (
-	noImage = -1
 	// visitsPerRow bounds how many slots a slice looks at to find a row to write.
 	visitsPerRow = 8
 	// maxSliceBytes ends a slice early when rows are wide.
@@ -68,9 +79,12 @@ func (t *Table) beginSnapshot(s snapshot) {
 		m.pending, m.changed = m.changed, false
 	}
 	s.active, s.cursor, s.end = true, t.blocks.start(), t.blocks.end()
-	s.saved, s.imageLen = map[rowID]int{}, t.lay.size/8
-	t.snap, t.since = s, since{on: true}
+	s.saved, s.imageLen = make([]savedRows, len(t.blocks.meta)), t.lay.size/8
+	t.snap, t.since, t.kept = s, since{on: true}, 0
 }
+
+// KeptRows is how many rows batches have had to copy for the running snapshot, or for the last one.
+func (t *Table) KeptRows() int { return t.kept }
 
 // before keeps a row's image if the snapshot has yet to write it. The row's flags count from this snapshot on.
 func (s *snapshot) before(t *Table, id rowID) {
@@ -78,18 +92,47 @@ func (s *snapshot) before(t *Table, id rowID) {
 		return
 	}
 	at := t.blocks.position(id)
-	if _, kept := s.saved[id]; kept || at.before(s.cursor) || !at.before(s.end) {
+	if at.before(s.cursor) || !at.before(s.end) || s.delta && !t.blocks.meta[at.block].pending {
 		return
 	}
+	rows := &s.saved[at.block]
+	if rows.seen == nil {
+		rows.seen = make([]uint64, (t.blocks.rows+63)/64)
+	}
+	word, bit := &rows.seen[at.slot>>6], uint64(1)<<(at.slot&63)
+	if *word&bit != 0 {
+		return
+	}
+	*word |= bit
 	p := t.blocks.at(id)
 	flag := t.lay.flag(p)
 	if s.delta && *flag&flagSince == 0 {
-		s.saved[id] = noImage
 		return
 	}
-	s.saved[id] = len(s.images)
-	s.images = append(s.images, unsafe.Slice((*uint64)(p), s.imageLen)...)
+	t.kept++
+	rows.slots = append(rows.slots, uint16(at.slot))
+	rows.images = append(rows.images, unsafe.Slice((*uint64)(p), s.imageLen)...)
 	*flag &^= flagSince
+}
+
+// image returns what was saved of a row, nil if nothing was; skip says that a delta leaves the row out.
+func (s *snapshot) image(t *Table, at position) (p slot, skip bool) {
+	rows := &s.saved[at.block]
+	if rows.seen == nil || rows.seen[at.slot>>6]&(1<<(at.slot&63)) == 0 {
+		return nil, false
+	}
+	if s.entered != at.block {
+		s.entered = at.block
+		clear(resize(&s.numbers, t.blocks.rows))
+		for i, slot := range rows.slots {
+			s.numbers[slot] = uint16(i + 1)
+		}
+	}
+	n := int(s.numbers[at.slot])
+	if n == 0 {
+		return nil, true
+	}
+	return unsafe.Pointer(&rows.images[(n-1)*s.imageLen]), false
 }
 
 // SnapshotNext appends the next block of at most maxRows rows to dst; done says that it was the last,
@@ -122,19 +165,21 @@ func (t *Table) SnapshotNext(dst []byte, maxRows int) (out []byte, done bool) {
 func (t *Table) collect(maxRows int) {
 	s := &t.snap
 	s.updated, s.inserted, s.visited, s.bytes = s.updated[:0], s.inserted[:0], 0, 0
+	s.entered = noBlock // batches may have saved more of a block since the last slice
 	limit := maxRows * visitsPerRow
 	for s.visited < limit && s.bytes < maxSliceBytes && len(s.updated)+len(s.inserted) < maxRows && s.cursor.before(s.end) {
 		b := s.cursor.block
 		m := &t.blocks.meta[b]
 		s.visited++
 		if to := t.endIn(b); s.cursor.slot >= to || s.delta && !m.pending {
+			s.saved[b] = savedRows{}
 			if s.cursor = s.end; m.next != noBlock && m.ord < s.end.ord {
 				s.cursor = position{m.next, 0, t.blocks.meta[m.next].ord}
 			}
 			continue
 		}
 		if id := b<<t.blocks.shift | uint32(s.cursor.slot); id != 0 {
-			t.visit(id)
+			t.visit(id, s.cursor)
 		}
 		s.cursor.slot++
 	}
@@ -149,14 +194,13 @@ func (t *Table) endIn(b uint32) int32 {
 }
 
 // visit takes a row into the block if the snapshot has it.
-func (t *Table) visit(id rowID) {
+func (t *Table) visit(id rowID, at position) {
 	s, p := &t.snap, t.blocks.at(id)
-	image, saved := s.saved[id]
-	switch {
-	case saved && image == noImage:
+	switch image, skip := s.image(t, at); {
+	case skip:
 		return
-	case saved:
-		p = unsafe.Pointer(&s.images[image])
+	case image != nil:
+		p = image
 	case !t.lay.live(p), s.delta && *t.lay.flag(p)&flagSince == 0:
 		return
 	}
@@ -178,7 +222,7 @@ func (t *Table) visit(id rowID) {
 
 // endSnapshot lets go of what a snapshot held.
 func (t *Table) endSnapshot() {
-	t.releaseTexts(t.snap.held)
+	t.dead = append(t.dead, t.snap.held...)
 	t.snap = snapshot{}
 }
 
@@ -192,35 +236,55 @@ func (t *Table) SnapshotAbort() {
 // Load adds a block of a snapshot to a table that has seen no batch yet. Blocks must be loaded in the
 // order in which they were written. After an error the table is of no use.
 func (t *Table) Load(b []byte) error {
-	if len(t.undo.ops) > 0 {
-		invariant("state %q: Load inside a batch", t.spec.Name)
+	rows, err := t.DecodeBlock(b)
+	if err != nil {
+		return err
 	}
-	if len(b) == 0 {
-		return nil
-	}
-	if err := t.load(b); err != nil {
-		return fmt.Errorf("load snapshot of state %q: %w", t.spec.Name, err)
-	}
-	return nil
+	return t.LoadBlock(rows)
 }
 
-func (t *Table) load(b []byte) error {
+// DecodeBlock is the first half of Load. It may be called from any goroutine while the table is used: it reads
+// nothing that changes. The answer refers to b.
+func (t *Table) DecodeBlock(b []byte) (*vector.Chunk, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	rows, err := t.decodeBlock(b)
+	if err != nil {
+		return nil, t.loadError(err)
+	}
+	return rows, nil
+}
+
+func (t *Table) loadError(err error) error {
+	return fmt.Errorf("load snapshot of state %q: %w", t.spec.Name, err)
+}
+
+func (t *Table) decodeBlock(b []byte) (*vector.Chunk, error) {
 	b, err := t.readHeader(b, snapshotVersion)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c, rest, err := t.decodeRows(b)
-	if err != nil {
-		return err
+	if err == nil && len(rest) != 0 {
+		err = fmt.Errorf("%d bytes left over", len(rest))
 	}
-	if len(rest) != 0 {
-		return fmt.Errorf("%d bytes left over", len(rest))
+	return c, err
+}
+
+// LoadBlock is the second half of Load.
+func (t *Table) LoadBlock(rows *vector.Chunk) error {
+	if len(t.undo.ops) > 0 {
+		invariant("state %q: LoadBlock inside a batch", t.spec.Name)
+	}
+	if rows == nil {
+		return nil
 	}
 	before := t.keys.n
-	t.upsert(c, nil)
-	if t.keys.n != before+c.N {
+	t.inParts(rows, func(c *vector.Chunk) { t.upsert(c, nil) })
+	if t.keys.n != before+rows.N {
 		t.Rollback()
-		return errors.New("a key occurs twice")
+		return t.loadError(errors.New("a key occurs twice"))
 	}
 	t.Commit()
 	return nil

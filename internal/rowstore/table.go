@@ -69,9 +69,13 @@ type Table struct {
 	undo  undoLog
 	snap  snapshot
 	since since
+	kept  int      // KeptRows
+	dead  [][]text // held by a snapshot that has ended; freed bit by bit
 	// change caches what Delta and DeltaDigest have gathered, until the next change.
 	change *change
 
+	// partRows bounds how many rows are looked up before they are changed. Tests make it small.
+	partRows int
 	// collide clears bits of every hash. Tests set it, to make different keys meet in the index.
 	collide uint64
 
@@ -97,7 +101,7 @@ func New(spec Spec) (*Table, error) {
 	if err := spec.Validate(); err != nil {
 		return nil, fmt.Errorf("create state table: %w", err)
 	}
-	t := &Table{spec: spec, linked: spec.NPrefix > 0 && spec.NPrefix < spec.NKey, keys: newIndex()}
+	t := &Table{spec: spec, linked: spec.NPrefix > 0 && spec.NPrefix < spec.NKey, keys: newIndex(), partRows: vector.Size}
 	for i, f := range spec.Cols {
 		t.columns = append(t.columns, i)
 		t.types = append(t.types, f.Type)

@@ -56,12 +56,16 @@ func (t *Table) Commit() {
 			t.thinned(op.id)
 		}
 	}
+	budget := idleReleases + len(t.undo.replaced)*5/4
 	if t.snap.active {
 		// The snapshot may still have to write rows that refer to these.
-		t.snap.held = append(t.snap.held, t.undo.replaced...)
+		if len(t.undo.replaced) > 0 {
+			t.snap.held, t.undo.replaced = append(t.snap.held, t.undo.replaced), nil
+		}
 	} else {
 		t.releaseTexts(t.undo.replaced)
 	}
+	t.releaseDead(budget)
 	t.undo.reset()
 	t.change = nil
 	t.trim()
@@ -119,6 +123,24 @@ func (t *Table) trim() {
 func (t *Table) releaseTexts(texts []text) {
 	for _, x := range texts {
 		t.arena.release(x)
+	}
+}
+
+// idleReleases is how many texts a commit may free that are not its own share.
+const idleReleases = 8192
+
+// releaseDead frees texts that a snapshot held. Why a budget: there may be millions, and no batch is to wait for all
+// of them. It is more than a batch adds, so they get fewer even if one snapshot follows the other.
+func (t *Table) releaseDead(budget int) {
+	for len(t.dead) > 0 && budget > 0 {
+		last := &t.dead[len(t.dead)-1]
+		n := min(budget, len(*last))
+		t.releaseTexts((*last)[len(*last)-n:])
+		budget -= n
+		if *last = (*last)[:len(*last)-n]; len(*last) == 0 {
+			*last = nil
+			t.dead = t.dead[:len(t.dead)-1]
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 // them. A log in which a name always means one state can be read from any snapshot on without knowing
 // how often the file was changed.
 func Adopt(p *planner.Program, now, logged *Version, since int64) (*planner.Program, *Version, bool) {
+	logged = logged.placedAs(now)
 	rename, ok := match(now, logged)
 	if !ok {
 		return nil, nil, false

@@ -66,6 +66,7 @@ func (d *Diff) add(v Verdict, what, name, operator, detail string, args ...any) 
 
 // Compare judges whether a version can go on from the log of an older one.
 func Compare(old, now *Version) Diff {
+	old = old.placedAs(now)
 	d := &Diff{Changes: []Change{}}
 	reread := map[string]bool{} // sources whose rows are read otherwise
 	for _, s := range now.Sources {

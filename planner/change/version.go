@@ -10,6 +10,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/sluice-sql/sluice/planner"
@@ -30,6 +32,9 @@ type Version struct {
 	Since int64 `json:"since,omitempty"`
 	// Dropped are states of earlier versions that older records of the log still mention.
 	Dropped []string `json:"dropped,omitempty"`
+	// BaseDir is where relative directories of sinks are. Why the log does not have it: a pipeline that is moved
+	// with its directories is the same, and one that is moved without them has sinks without a ledger.
+	BaseDir string `json:"-"`
 }
 
 // Source identifies a source.
@@ -91,7 +96,7 @@ type Output struct {
 type Sink struct {
 	// Kind is the connector.
 	Kind string `json:"kind"`
-	// Where is a table or a directory; two sinks with the same are the same.
+	// Where is a table or a directory, as the file names it; two sinks with the same are the same.
 	Where string `json:"where,omitempty"`
 	// Layout hashes the options that say how rows are written.
 	Layout string `json:"layout,omitempty"`
@@ -195,6 +200,43 @@ func operators(ex *planner.Explain, view string) []Operator {
 		walk(ex, 0)
 	}
 	return out
+}
+
+// placedAs is a version with its directories named as another one names them: the same directory may be written as a
+// relative path and as an absolute one, which logs had at first.
+func (v *Version) placedAs(now *Version) *Version {
+	out := *v
+	out.Outputs = slices.Clone(v.Outputs)
+	for i, o := range out.Outputs {
+		out.Outputs[i].Sinks = slices.Clone(o.Sinks)
+		for j, s := range o.Sinks {
+			if s.Kind == fileKind {
+				out.Outputs[i].Sinks[j].Where = now.nameOf(s.Where)
+			}
+		}
+	}
+	return &out
+}
+
+const fileKind = "file"
+
+// nameOf is what the version calls a directory, which is the same word where it does not write there.
+func (v *Version) nameOf(dir string) string {
+	for _, o := range v.Outputs {
+		for _, s := range o.Sinks {
+			if s.Kind == fileKind && v.absolute(s.Where) == v.absolute(dir) {
+				return s.Where
+			}
+		}
+	}
+	return dir
+}
+
+func (v *Version) absolute(dir string) string {
+	if filepath.IsAbs(dir) {
+		return filepath.Clean(dir)
+	}
+	return filepath.Join(v.BaseDir, dir)
 }
 
 // TakeSinks makes the views go where those of another version go.

@@ -15,11 +15,12 @@ const (
 	LogSegmentBytes  = "log_segment_bytes"
 	StateTTL         = "state_ttl"
 
-	Checkpoint         = "checkpoint"
-	Replica            = "replica"
-	CheckpointSync     = "checkpoint_sync"
-	CheckpointInterval = "checkpoint_interval"
-	CheckpointMaxLag   = "checkpoint_max_lag"
+	Checkpoint            = "checkpoint"
+	Replica               = "replica"
+	CheckpointSync        = "checkpoint_sync"
+	CheckpointInterval    = "checkpoint_interval"
+	CheckpointMaxLag      = "checkpoint_max_lag"
+	CheckpointMaxLagBytes = "checkpoint_max_lag_bytes"
 )
 
 // Names of the options about event time that every source has, whatever its connector.
@@ -68,4 +69,6 @@ var PipelineOptions = []OptionSpec{
 		Doc: "in the background, the log's end is uploaded this often"},
 	{Name: CheckpointMaxLag, Kind: Duration, Default: "10m", Min: int64(time.Second),
 		Doc: "batches wait when one has been without a copy for this long"},
+	{Name: CheckpointMaxLagBytes, Kind: Bytes, Default: "1GiB", Min: 1,
+		Doc: "batches wait when this much of the log is without a copy"},
 }

@@ -34,6 +34,9 @@
 // system. It writes into a scratch directory, and the bytes are copied, so that every operation on the
 // user's directory goes through internal/vfs, where tests can make each of them the last one.
 //
+// A savepoint has the batches' directories themselves (export.go), and putting one back (restore.go) removes those that
+// came later. While that goes on the ledger says so, and no engine opens the directory.
+//
 // # Exactly once
 //
 // Phase 1, Stage: rows are written below staging and synced, files before directories, and then the

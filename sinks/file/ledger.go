@@ -27,6 +27,8 @@ type ledger struct {
 	Output   string `json:"output"`
 	Layout   Layout `json:"layout"`
 	Epoch    int64  `json:"epoch"`
+	// Restoring is there while a savepoint is put back.
+	Restoring *restoring `json:"restoring,omitempty"`
 	position
 }
 
@@ -190,6 +192,9 @@ func (s *Sink) directories() ([]int64, error) {
 func (s *Sink) look() (l *ledger, ahead bool, err error) {
 	if l, err = s.readLedger(); err != nil {
 		return nil, false, err
+	}
+	if l != nil && l.Restoring != nil {
+		return nil, false, fmt.Errorf("%s is being put back to batch %d of a savepoint, which was not completed\nHint: repeat the command with --from-savepoint, and --rewind if it was there", s.o.Dir, l.Restoring.Batch)
 	}
 	dirs, err := s.directories()
 	if err != nil || len(dirs) == 0 {

@@ -179,6 +179,9 @@ func (s *Sink) drop(pipeline string, keep Kept) error {
 	return s.fs.Remove(s.o.Dir)
 }
 
+// Layout is how the sink's files are written.
+func (s *Sink) Layout() Layout { return s.o.Layout }
+
 // Dir is where the sink writes.
 func (s *Sink) Dir() string { return s.o.Dir }
 

@@ -55,6 +55,38 @@ func TestFenced(t *testing.T) {
 	}
 }
 
+// overtaken is a file system in which another engine opens the sink when the first staged file is created.
+type overtaken struct {
+	vfs.FS
+	once func()
+}
+
+func (f *overtaken) Create(path string) (vfs.File, error) {
+	if once := f.once; once != nil && strings.Contains(path, "/staging/") {
+		f.once = nil
+		once()
+	}
+	return f.FS.Create(path)
+}
+
+// An engine that is taken over while it stages says so, although what it fails at is the directory that the newer
+// one has deleted.
+func TestFencedWhileStaging(t *testing.T) {
+	mem, d := vfs.NewMem(), newDiary(t)
+	fsys := &overtaken{FS: mem}
+	o := memory(mem)
+	o.FS = fsys
+	old, _ := open(t, o)
+	put(t, old, d, scenario()[0])
+	fsys.once = func() {
+		young, _ := open(t, memory(mem))
+		put(t, young, d, scenario()[1])
+	}
+	if err := old.Stage(t.Context(), scenario()[1]); !errors.Is(err, microbatch.ErrFenced) {
+		t.Errorf("the old engine staged, or did not say that it is fenced: %v", err)
+	}
+}
+
 // A process that holds the lock is waited for, and named when it does not let go.
 func TestLocked(t *testing.T) {
 	mem := vfs.NewMem()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -20,10 +21,15 @@ var (
 
 // Stage implements microbatch.Sink.
 func (s *Sink) Stage(ctx context.Context, b *microbatch.StagedBatch) error {
-	if err := s.stage(ctx, b); err != nil {
-		return s.explain(fmt.Sprintf("stage batch %d", b.Batch), err)
+	err := s.stage(ctx, b)
+	if err == nil {
+		return nil
 	}
-	return nil
+	// Why ask again: a newer engine deletes what this one is staging, which then fails for want of a directory.
+	if _, now := s.own(); errors.Is(now, microbatch.ErrFenced) {
+		err = now
+	}
+	return s.explain(fmt.Sprintf("stage batch %d", b.Batch), err)
 }
 
 func (s *Sink) stage(ctx context.Context, b *microbatch.StagedBatch) error {

@@ -20,7 +20,14 @@ type BatchTime struct {
 	Offsets json.RawMessage `json:"offsets"`
 }
 
-func (s *Sink) timesPath() string { return filepath.Join(s.o.Dir, workDir, "batch_time") }
+const timesName = "batch_time"
+
+func (s *Sink) timesPath() string { return filepath.Join(s.o.Dir, workDir, timesName) }
+
+func (b BatchTime) line() ([]byte, error) {
+	line, err := json.Marshal(b)
+	return append(line, '\n'), err
+}
 
 // keepTime appends to .sluice/batch_time, which has a line a batch, for pipelines with a batch_time column whose
 // dead letters this sink keeps. It returns the file's length, which goes into the ledger.
@@ -31,7 +38,7 @@ func (s *Sink) keepTime(size, batch int64, c microbatch.CommitInfo) (_ int64, er
 	if !c.KeepBatchTime || !s.o.DeadLetters {
 		return size, nil
 	}
-	line, err := json.Marshal(BatchTime{batch, c.PlannedAt.UTC(), c.Offsets})
+	line, err := BatchTime{batch, c.PlannedAt.UTC(), c.Offsets}.line()
 	if err != nil {
 		return 0, err
 	}
@@ -43,11 +50,11 @@ func (s *Sink) keepTime(size, batch int64, c microbatch.CommitInfo) (_ int64, er
 	if err != nil {
 		return 0, err
 	}
-	err = appendAt(f, size, append(line, '\n'))
+	err = appendAt(f, size, line)
 	if err = errors.Join(err, f.Close()); err == nil && size == 0 {
 		err = s.fs.SyncDir(filepath.Dir(s.timesPath()))
 	}
-	return size + int64(len(line)) + 1, err
+	return size + int64(len(line)), err
 }
 
 func appendAt(f vfs.File, size int64, line []byte) error {

@@ -106,7 +106,7 @@ func (s *Sink) releaseLease() {
 	s.keeper = nil
 }
 
-// renewals returns an error that wraps ErrFenced when the lease is lost, and nil when it was released. A server
+// renewals returns an error when the lease is lost, which wraps ErrFenced if another engine has it, and nil when it was released. A server
 // that is away is no loss: nobody can take over meanwhile.
 func (s *Sink) renewals(ctx context.Context, pipeline string, epoch int64) error {
 	var ses *session
@@ -120,7 +120,7 @@ func (s *Sink) renewals(ctx context.Context, pipeline string, epoch int64) error
 	for {
 		select {
 		case <-ctx.Done():
-			if ses != nil {
+			if keep := s.options.KeepLease; ses != nil && (keep == nil || !keep()) {
 				end, cancel := context.WithTimeout(context.Background(), renewTimeout)
 				defer cancel()
 				// When it fails the lease runs out by itself.
@@ -130,10 +130,31 @@ func (s *Sink) renewals(ctx context.Context, pipeline string, epoch int64) error
 		case <-tick.C:
 		}
 		held, err := s.renew(ctx, &ses, pipeline, epoch)
-		if err == nil && !held {
-			return fmt.Errorf("pipeline %s: %w: its lease of epoch %d is another's", pipeline, microbatch.ErrFenced, epoch)
+		if err != nil || held {
+			continue
+		}
+		if why := s.lostLease(ctx, ses, epoch); why != nil {
+			return why
 		}
 	}
+}
+
+// lostLease says why the lease is not this engine's any more; nil if the ledger cannot be asked now.
+//
+// Why ask the ledger: in a database that was put back to an older state the lease is an older engine's, but nobody has
+// taken over.
+func (s *Sink) lostLease(ctx context.Context, ses *session, epoch int64) error {
+	ctx, cancel := context.WithTimeout(ctx, renewTimeout)
+	defer cancel()
+	var ledger int64
+	err := ses.QueryRow(ctx, "SELECT epoch FROM sluice.ledger WHERE pipeline = $1", s.pipeline).Scan(&ledger)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if why := s.checkEpoch(ledger, err); why != nil {
+		return why
+	}
+	return fmt.Errorf("pipeline %s: %w: its lease of epoch %d is another's", s.pipeline, microbatch.ErrFenced, epoch)
 }
 
 // renew is one renewal; a connection that failed is opened anew by the next.
@@ -234,6 +255,18 @@ UPDATE sluice.lease SET epoch = raised.epoch FROM raised WHERE pipeline = $1`, s
 		})
 	})
 	return claimed && err == nil, explain("claim the lease of pipeline "+seen.Pipeline, err)
+}
+
+// Retake renews a lease of this owner, whose engine has ended. It returns false when somebody else has it by now.
+// Why no higher epoch, as Claim has it: the engine has ended, and was not merely paused.
+func (l *Leases) Retake(ctx context.Context, pipeline string) (retaken bool, err error) {
+	err = l.with(ctx, func(ses *session) error {
+		tag, err := ses.Exec(ctx, `UPDATE sluice.lease SET renewals = renewals + 1, renewed_at = clock_timestamp(), released = false
+WHERE pipeline = $1 AND owner = $2`, pipeline, l.sink.options.Owner)
+		retaken = err == nil && tag.RowsAffected() == 1
+		return err
+	})
+	return retaken, explain("take the lease of pipeline "+pipeline+" again", err)
 }
 
 // Hold renews a claim while fn runs, which ends when the claim is lost.

@@ -120,3 +120,19 @@ func TestCommitOnRestoredLedger(t *testing.T) {
 		t.Errorf("the commit: %v", err)
 	}
 }
+
+// TestLeaseInARestoredDatabase: an engine whose database is put back to an older state between two batches is not told
+// that a newer engine has fenced it off, for there is none.
+func TestLeaseInARestoredDatabase(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	o := testOptions(url)
+	o.Owner = "one:1:a"
+	newEngineWith(t, o, oneOut...).sink.Close()
+	o.Owner = "two:1:a"
+	e := newEngineWith(t, o, oneOut...)
+	pgtest.Exec(t, url, "BEGIN; UPDATE sluice.ledger SET epoch = 1; UPDATE sluice.lease SET epoch = 1, owner = 'one:1:a'; COMMIT")
+	if err := <-e.sink.Lost(); !errors.Is(err, errDisagree) || !strings.Contains(err.Error(), "restored from a backup") {
+		t.Errorf("the engine was told %v", err)
+	}
+}

@@ -22,6 +22,8 @@ func ShadowName(pipeline string) string { return pipeline + "~rebuild" }
 func (s *Sink) shadow() {
 	for _, t := range s.targets {
 		t.schema, t.table, t.adopt = "sluice", shadowTable(s.pipeline, t.output.Name), false
+		// Why another staging table, too: the version that runs uses its own meanwhile.
+		t.staging = "stg_" + shortHash(s.pipeline, t.output.Name)
 	}
 }
 

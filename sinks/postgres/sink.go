@@ -37,6 +37,9 @@ type Options struct {
 	// Owner names the engine that holds the pipeline's lease, and Directory where its log is, for standbys. Defaults to
 	// an engine that does not renew its lease.
 	Owner, Directory string
+	// KeepLease says, when the sink is closed, that the owner goes on with another engine at once, so that the lease is
+	// not released. Defaults to releasing it.
+	KeepLease func() bool
 	// Notice is told what a phase waits for when it waits long: a lock and who holds it, a server that is away.
 	// It is called from several goroutines. Defaults to nobody.
 	Notice func(text string)
@@ -80,6 +83,7 @@ func (o *Options) validate() error {
 type Sink struct {
 	options  Options
 	pipeline string
+	shadowOf string // the pipeline that this is a rebuild of; empty for others
 	epoch    int64
 	targets  []*target
 	warnings []string
@@ -129,10 +133,11 @@ func (s *Sink) Open(ctx context.Context, pipeline string, targets []microbatch.T
 		return microbatch.Ledger{}, err
 	}
 	if s.options.Shadow {
-		s.pipeline = ShadowName(pipeline)
+		s.pipeline, s.shadowOf = ShadowName(pipeline), pipeline
 		s.shadow()
 	}
-	ses, err := s.connectWaiting(ctx, pipeline, "open")
+	// Why s.pipeline: what ends the sessions of an older engine must not end those of its rebuild, nor the other way round.
+	ses, err := s.connectWaiting(ctx, s.pipeline, "open")
 	if err != nil {
 		return microbatch.Ledger{}, err
 	}
@@ -145,7 +150,7 @@ func (s *Sink) Open(ctx context.Context, pipeline string, targets []microbatch.T
 	}
 	s.epoch, s.head = ledger.Epoch, ledger.ContentHash
 	s.keepLease()
-	if _, err := ses.Exec(ctx, "SELECT set_config('application_name', $1, false)", applicationName(pipeline, fmt.Sprint(s.epoch))); err != nil {
+	if _, err := ses.Exec(ctx, "SELECT set_config('application_name', $1, false)", applicationName(s.pipeline, fmt.Sprint(s.epoch))); err != nil {
 		return microbatch.Ledger{}, explain("name the session", err)
 	}
 	return ledger, fpOpenAfterEpoch.Hit()
@@ -219,9 +224,12 @@ func (s *Sink) tryTakeOver(ctx context.Context, ses *session) (l microbatch.Ledg
 			return err
 		}
 		var offsets string
-		err := tx.QueryRow(ctx, `INSERT INTO sluice.ledger AS l (pipeline, epoch, batch, offsets, plan, content_hash) VALUES ($1, 1, 0, '{}', '', '')
+		// Why a rebuild's epochs begin above its pipeline's: one that was paused, and comes back when another daemon has
+		// taken the pipeline over and rebuilds it, too, must not commit to the other's row.
+		err := tx.QueryRow(ctx, `INSERT INTO sluice.ledger AS l (pipeline, epoch, batch, offsets, plan, content_hash)
+VALUES ($1, 1 + coalesce((SELECT epoch FROM sluice.ledger WHERE pipeline = $2), 0), 0, '{}', '', '')
 ON CONFLICT (pipeline) DO UPDATE SET epoch = l.epoch + 1
-RETURNING l.xmax <> 0, l.epoch, l.batch, l.offsets::text, l.plan, l.content_hash`, s.pipeline).
+RETURNING l.xmax <> 0, l.epoch, l.batch, l.offsets::text, l.plan, l.content_hash`, s.pipeline, s.shadowOf).
 			Scan(&l.Found, &l.Epoch, &l.Batch, &offsets, &l.Plan, &l.ContentHash)
 		if err != nil {
 			return err

@@ -22,7 +22,8 @@ var (
 type SwapInfo struct {
 	// ID is what Swapped returns once the swap is committed.
 	ID string
-	// Old is the ledger whose prefix the rebuild has computed: if it has moved since, nothing is swapped.
+	// Old is the ledger whose prefix the rebuild has computed: if it has moved since, or an engine has been started,
+	// nothing is swapped.
 	Old microbatch.Ledger
 	// Columns are those that the version before wrote, by output, as far as they are known.
 	Columns map[string][]string
@@ -65,11 +66,14 @@ func (s *Sink) swap(ctx context.Context, tx pgx.Tx, version int, info SwapInfo) 
 	shadow := ShadowName(s.pipeline)
 	// The locks come first, in the ledger's order of rows: an engine that still runs the pipeline, or another
 	// rebuild, waits here, and finds itself fenced.
-	var batch int64
+	var epoch, batch int64
 	var hash string
-	err := tx.QueryRow(ctx, "SELECT batch, content_hash FROM sluice.ledger WHERE pipeline = $1 FOR UPDATE", s.pipeline).Scan(&batch, &hash)
+	err := tx.QueryRow(ctx, "SELECT epoch, batch, content_hash FROM sluice.ledger WHERE pipeline = $1 FOR UPDATE", s.pipeline).Scan(&epoch, &batch, &hash)
 	if err != nil {
 		return fmt.Errorf("lock the ledger: %w", err)
+	}
+	if epoch != info.Old.Epoch {
+		return fmt.Errorf("%w: an engine has taken it over since the rebuild read its ledger, which was at epoch %d then and is at %d now\nHint: stop that engine and rebuild again", errDisagree, info.Old.Epoch, epoch)
 	}
 	if batch != info.Old.Batch || hash != info.Old.ContentHash {
 		return fmt.Errorf("%w: the ledger was at batch %d when the rebuild began, and is at batch %d now\nHint: another engine runs the pipeline; stop it and rebuild again", errDisagree, info.Old.Batch, batch)
