@@ -44,8 +44,9 @@ type snapshotter struct {
 }
 
 const (
-	// maxShare is the part of the time since the last snapshot that the next one may take.
-	maxShare = 0.02
+	// maxShare is the part of the time since the last snapshot that the next one may take. Half of what a snapshot may
+	// cost, because nobody can measure all that it costs: the caches that it fills, the memory that moves.
+	maxShare = 0.01
 	// overdue is how many times SnapshotLogBytes may gather for that reason: it bounds what a restart replays.
 	overdue = 8
 	// cheap is a price that nobody notices.
@@ -87,6 +88,8 @@ func (s *snapshotter) turn(p *Pipeline) error {
 	case !s.active:
 		if s.due(p, start) {
 			s.begin(p, start)
+		} else {
+			s.tracked(p)
 		}
 	case s.file == nil:
 		w, err := p.log.BeginSnapshot(s.batch, s.meta)
@@ -143,16 +146,34 @@ func (s *snapshotter) due(p *Pipeline, now time.Time) bool {
 
 // plan says which snapshot the next is relative to, 0 for none, and how many rows it will hold, about.
 func (s *snapshotter) plan(p *Pipeline, gathered int64) (base, rows int64) {
-	var all, changed int64
-	tracked := s.last > 0
-	for _, st := range p.program.States {
-		t := p.exec.states[st.Name]
-		all, changed, tracked = all+int64(t.Len()), changed+int64(t.ChangedRows()), tracked && t.Tracks()
-	}
-	if tracked && p.log.SuggestDelta(gathered, float64(changed)/float64(max(all, 1))) {
+	all, changed, tracks := s.count(p)
+	if tracks && p.log.SuggestDelta(gathered, float64(changed)/float64(max(all, 1))) {
 		return s.last, changed
 	}
 	return 0, all
+}
+
+// count adds up the rows of the state, about how many of them changed since the last snapshot, and whether that is known.
+func (s *snapshotter) count(p *Pipeline) (all, changed int64, tracks bool) {
+	tracks = s.last > 0
+	for _, st := range p.program.States {
+		t := p.exec.states[st.Name]
+		all, changed, tracks = all+int64(t.Len()), changed+int64(t.ChangedRows()), tracks && t.Tracks()
+	}
+	return all, changed, tracks
+}
+
+// tracked has the tables note no more changes once so much has changed that the next snapshot will be a full one, as
+// what is logged and the share that has changed only grow until then. Why: the notes are 2 % of the work of a batch
+// that changes many rows.
+func (s *snapshotter) tracked(p *Pipeline) {
+	all, changed, tracks := s.count(p)
+	if !tracks || p.log.SuggestDelta(p.log.AppendedBytes()-s.loggedBytes, float64(changed)/float64(max(all, 1))) {
+		return
+	}
+	for _, st := range p.program.States {
+		p.exec.states[st.Name].StopTracking()
+	}
 }
 
 // leastRows is from how many rows on the price of a row can be told.

@@ -311,6 +311,8 @@ func (d *run) snapshot() {
 				first.SnapshotBegin()
 			}
 			d.snapping, d.snapRows, d.blocks, d.deltas = true, slices.Clone(d.model.rows), nil, nil
+		} else if d.r.IntN(10) == 0 {
+			first.StopTracking()
 		}
 		return
 	}

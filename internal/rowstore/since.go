@@ -34,6 +34,15 @@ func (t *Table) TrackChanges() {
 	t.since = since{on: true}
 }
 
+// StopTracking lets go of what changed, so that batches have nothing to note: the next snapshot is a full one. While a
+// snapshot runs it must not be called.
+func (t *Table) StopTracking() {
+	if t.snap.active {
+		invariant("state %q: StopTracking inside a snapshot", t.spec.Name)
+	}
+	t.since = since{}
+}
+
 // ChangedRows is about how many rows a delta snapshot would write.
 func (t *Table) ChangedRows() int { return t.since.rows }
 
