@@ -39,12 +39,23 @@ type partition struct {
 // waiting is how many records are in the queue.
 func (p *partition) waiting() int { return len(p.queue) - p.head }
 
+const (
+	// manyNothings is how often a broker must have nothing to say of a range that it should say something of, before
+	// it is taken to have no records there: compaction removes all of a log's end, if it is old enough. Each time the
+	// broker is given longPoll.
+	manyNothings = 2
+	// endNothings is the same for the end of a bounded partition, after which nobody asks again.
+	endNothings = 10
+)
+
 // done says that all of a bounded partition has been fetched.
-func (p *partition) done() bool { return p.end >= 0 && p.fetched >= p.end }
+func (p *partition) done() bool {
+	return p.end >= 0 && (p.fetched >= p.end || p.nothings >= endNothings)
+}
 
 // current says that there was nothing more to fetch when the broker was last asked.
 func (p *partition) current() bool {
-	return p.done() || p.stable >= 0 && p.fetched >= p.stable || p.err != nil
+	return p.done() || p.stable >= 0 && p.fetched >= p.stable || p.nothings >= manyNothings || p.err != nil
 }
 
 // overhead is what a buffered record takes beside its bytes.

@@ -114,11 +114,10 @@ func (f *fetcher) settle(broker int32, asks []ask, seeks []int, answers []answer
 func (f *fetcher) heard(p *partition, a *answer) {
 	p.trouble, p.broken, p.maxBytes = "", 0, partitionBytes
 	p.stable, p.high = a.stable, a.high
+	// Why the position stays: an empty answer does not prove that there is nothing. Brokers that keep old segments
+	// elsewhere (tiered storage) give one, without an error, when these do not come in time.
 	if a.nothing {
-		// Why twice: one empty answer may be an accident of timing, and nothing is lost by asking again.
-		if p.nothings++; p.nothings > 1 {
-			a.next = a.stable
-		}
+		p.nothings++
 	} else {
 		p.nothings = 0
 	}

@@ -231,3 +231,60 @@ func TestCutOff(t *testing.T) {
 	sourcetest.RangeChanged(t, err)
 	wantError(t, err, "offsets 4 to 9 of partition 0")
 }
+
+// Partitions that were made and expired while the pipeline stood still were never read: that is a gap like any other.
+func TestExpiredBeforeFound(t *testing.T) {
+	c := kafkatest.Fake(t)
+	topic := c.Topic(t, 1)
+	fill(t, c, topic, 1, 10)
+	o := options(c, topic)
+	_, to := pollAll(t, open(t, o), nil, 10)
+	if _, err := c.Admin(t).CreatePartitions(t.Context(), 1, topic); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, c, topic, 2, 10)
+	deleteBefore(t, c, topic, 1, 5)
+	changed(t, o, to, nil, "partition 1 of topic "+topic+" begins at offset 5 now, and offsets 0 to 4")
+}
+
+// Brokers that keep old segments elsewhere say nothing, and no error, while these are on their way (KIP-405): that must
+// not pass for a range without records.
+func TestEmptyAnswersSkipNothing(t *testing.T) {
+	c := kafkatest.Fake(t)
+	topic := c.Topic(t, 1)
+	fill(t, c, topic, 1, 11)
+	_, to := pollAll(t, open(t, options(c, topic)), nil, 11)
+	late := func(n int) {
+		c.Fake.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			if n--; n < 0 {
+				return nil, nil, false
+			}
+			c.Fake.KeepControl()
+			in := req.(*kmsg.FetchRequest)
+			resp := in.ResponseKind().(*kmsg.FetchResponse)
+			for _, rt := range in.Topics {
+				out := kmsg.NewFetchResponseTopic()
+				out.Topic, out.TopicID = rt.Topic, rt.TopicID
+				for _, rp := range rt.Partitions {
+					part := kmsg.NewFetchResponseTopicPartition()
+					part.Partition, part.HighWatermark, part.LastStableOffset, part.LogStartOffset = rp.Partition, 10, 10, 0
+					out.Partitions = append(out.Partitions, part)
+				}
+				resp.Topics = append(resp.Topics, out)
+			}
+			return resp, nil, true
+		})
+	}
+	for _, mode := range []string{"tail", "bounded"} {
+		late(4)
+		o := options(c, topic)
+		o.Mode = mode
+		if rows, _ := pollAll(t, open(t, o), nil, 1); !strings.Contains(rows[0], "event 0 ") {
+			t.Errorf("%s: the first row is %s", mode, rows[0])
+		}
+	}
+	late(4)
+	if rows := read(t, open(t, options(c, topic)), nil, to); len(rows) != 11 {
+		t.Errorf("%d rows were read again", len(rows))
+	}
+}

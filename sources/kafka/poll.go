@@ -323,12 +323,14 @@ func (p *poll) settle(portions []portion, got bool) (used int, err error) {
 	}
 	for _, q := range portions {
 		used += q.used
-		if !got {
+		switch {
+		case !got:
 			q.p.skip(q.used)
-			continue
+		case q.used > 0 || q.p.waiting() == 0:
+			p.rows.Bytes += q.p.skippedBytes
+			p.pos.marks[q.ordinal] = q.p.taken(q.used)
 		}
-		p.rows.Bytes += q.p.skippedBytes
-		p.pos.marks[q.ordinal] = q.p.taken(q.used)
+		// Else its position stays, and what was skipped is still ahead of it.
 	}
 	if !got {
 		p.rows.Bytes = 0
@@ -381,6 +383,7 @@ func (p *poll) finish(from json.RawMessage, got bool) *microbatch.Rows {
 			end = q.end
 		}
 		switch {
+		case q.nothings >= manyNothings && q.waiting() == 0: // what is before the end is no record
 		case end < 0 || r.RemainingRows < 0:
 			r.RemainingRows = -1
 		default:

@@ -71,8 +71,8 @@ func (r *reader) partition(ctx context.Context, ordinal int, at, to mark) error 
 	want, got, last := to.records-at.records, int64(0), at.epoch
 	r.failing = time.Time{}
 	for next, nothings := at.next, 0; next < to.next; {
-		if nothings > 1 {
-			break // compaction removed all that follows
+		if nothings >= manyNothings && got == want {
+			break // compaction removed all that follows, or it was no record
 		}
 		a, err := r.ask(ctx, to.partition, next)
 		if err != nil {
@@ -83,7 +83,10 @@ func (r *reader) partition(ctx context.Context, ordinal int, at, to mark) error 
 		}
 		switch {
 		case a.nothing:
-			nothings++
+			// Why it may be asked again for long: records that are elsewhere may not come in time.
+			if nothings++; nothings >= endNothings {
+				return r.s.missing(to.partition, at.next, to.next, want, got)
+			}
 			continue
 		case a.next <= next:
 			// A new leader that does not know yet how far the log is replicated.

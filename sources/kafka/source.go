@@ -130,7 +130,8 @@ func (s *Source) position(ctx context.Context, from json.RawMessage) (*position,
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.opt.Name, err)
 	}
-	if pos == nil {
+	begun := pos != nil
+	if !begun {
 		if s.first == nil {
 			if s.first, err = s.begin(ctx, s.topic); err != nil {
 				return nil, err
@@ -140,7 +141,7 @@ func (s *Source) position(ctx context.Context, from json.RawMessage) (*position,
 	} else if err := s.check(pos, s.topic); err != nil {
 		return nil, err
 	}
-	if err := s.discovered(ctx, pos); err != nil {
+	if err := s.discovered(ctx, pos, begun); err != nil {
 		return nil, err
 	}
 	s.remember(pos)
@@ -148,8 +149,8 @@ func (s *Source) position(ctx context.Context, from json.RawMessage) (*position,
 }
 
 // discovered appends the partitions that have no ordinal yet, in the order of their numbers. They are new, so that
-// what they have, all of it, is new, too.
-func (s *Source) discovered(ctx context.Context, pos *position) error {
+// what they have, all of it, is new, too; and what they no longer have is missing, unless nothing was read so far.
+func (s *Source) discovered(ctx context.Context, pos *position, begun bool) error {
 	known := map[int32]bool{}
 	for _, m := range pos.marks {
 		known[m.partition] = true
@@ -175,6 +176,9 @@ func (s *Source) discovered(ctx context.Context, pos *position) error {
 		start, resolved := s.starts[number]
 		if _, ends := s.ends[number]; known[number] || !resolved || s.ends != nil && !ends {
 			continue
+		}
+		if begun && start > 0 {
+			return s.cluster.expired(number, 0, start)
 		}
 		if len(pos.marks) == maxPartitions {
 			return fmt.Errorf("source %s: topic %s has more than %d partitions", s.opt.Name, s.opt.Topic, maxPartitions)
