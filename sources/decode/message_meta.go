@@ -3,6 +3,7 @@ package decode
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -135,12 +136,10 @@ func badText(s []byte) string {
 func (b *Builder) putHeaders(c *column, row int, headers []Header) (why string) {
 	entries := c.kids[0]
 	offset, n := entries.n, 0
-next:
+	last := lastOf(headers)
 	for i, h := range headers {
-		for _, later := range headers[i+1:] {
-			if later.Key == h.Key {
-				continue next
-			}
+		if !isLast(headers, i, last) {
+			continue
 		}
 		at := entries.push()
 		if why = b.putBytes(entries.kids[0], at, []byte(h.Key)); why == "" {
@@ -153,4 +152,27 @@ next:
 	}
 	c.putEntry(row, offset, n)
 	return ""
+}
+
+// fewHeaders are compared with each other faster than they are looked up.
+const fewHeaders = 16
+
+// lastOf has the place of each key's last header; nil for few.
+func lastOf(headers []Header) map[string]int {
+	if len(headers) <= fewHeaders {
+		return nil
+	}
+	last := make(map[string]int, len(headers))
+	for i, h := range headers {
+		last[h.Key] = i
+	}
+	return last
+}
+
+// isLast says that no later header has the same key.
+func isLast(headers []Header, i int, last map[string]int) bool {
+	if last != nil {
+		return last[headers[i].Key] == i
+	}
+	return !slices.ContainsFunc(headers[i+1:], func(h Header) bool { return h.Key == headers[i].Key })
 }

@@ -341,3 +341,18 @@ func benchMessages(b *testing.B, o MessageOptions, msgs []Message) {
 	}
 	b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N*len(msgs)), "ns/row")
 }
+
+// As many headers as a record can have are looked at once each.
+func TestManyHeaders(t *testing.T) {
+	text := vector.Of(vector.Varchar)
+	o := MessageOptions{Format: "json", Metadata: []string{"", "headers"}, Fields: []vector.Field{{Name: "v", Type: text}, {Name: "h", Type: vector.Type{Kind: vector.Map,
+		Elem: &vector.Type{Kind: vector.Struct, Fields: []vector.Field{{Name: "key", Type: text}, {Name: "value", Type: text}}}}}}}
+	var headers []Header
+	for i := range 300_000 {
+		headers = append(headers, Header{fmt.Sprint(i % 100_000), []byte(fmt.Sprint(i))})
+	}
+	rows, bad := addAll(t, o, Message{Value: []byte("{}"), Headers: headers})
+	if len(bad) > 0 || len(rows) != 1 || strings.Count(rows[0], ":") != 100_000 || !strings.Contains(rows[0], `"99999":"299999"`) {
+		t.Errorf("%d rows, bad %q", len(rows), bad)
+	}
+}

@@ -51,6 +51,7 @@ type protoField struct {
 	start int    // where the items of a list or map begin
 	n     int    // items of an ARRAY
 	raw   []byte // of a message that is stored as one value
+	owned bool   // raw is a copy, of a message that came in parts
 	keys  map[string]int
 }
 

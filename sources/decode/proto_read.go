@@ -3,6 +3,7 @@ package decode
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -127,10 +128,13 @@ func (r *protoReader) fieldValue(op *protoOp, f *protoField, cols []*column, row
 		}
 		return r.merge(f.op, c.kids, row, f.inside(value))
 	case f.run > protoStruct:
-		if body := f.inside(value); again {
-			f.raw = append(f.raw[:len(f.raw):len(f.raw)], body...)
-		} else {
-			f.raw = body
+		switch body := f.inside(value); {
+		case !again:
+			f.raw, f.owned = body, false
+		case !f.owned: // it is still the message's own memory
+			f.raw, f.owned = slices.Concat(f.raw, body), true
+		default:
+			f.raw = append(f.raw, body...)
 		}
 		return true
 	}

@@ -2,6 +2,7 @@ package decode
 
 import (
 	"encoding/json"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -299,4 +300,23 @@ func protoBids(t testing.TB, n int) []Message {
 
 func BenchmarkProtobuf(b *testing.B) {
 	benchMessages(b, MessageOptions{Format: "protobuf", Fields: bidFields, ProtobufSchema: bidProto}, protoBids(b, 2000))
+}
+
+// A message that comes in many parts costs what its bytes cost, not their square: one such record must not stop a pipeline
+// for an hour.
+func TestProtobufManyParts(t *testing.T) {
+	part := protoOf(t, wideProto, "p.Wide", `{"at":"2024-01-02T03:04:05Z"}`)
+	o := wideProtoOptions()
+	o.Fields = []vector.Field{{Name: "at", Type: vector.Of(vector.TimestampTZ)}}
+	m := Message{Value: slices.Repeat(part, 50_000)}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	rows, bad := addAll(t, o, m)
+	runtime.ReadMemStats(&after)
+	if len(bad) > 0 || len(rows) != 1 || rows[0] != "2024-01-02 03:04:05+00 @0" {
+		t.Errorf("rows %q, bad %q", rows, bad)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 100*uint64(len(m.Value)) {
+		t.Errorf("%d bytes were allocated for a message of %d", n, len(m.Value))
+	}
 }
