@@ -170,8 +170,8 @@ func (p *Pipeline) poll(ctx context.Context) (*batch, error) {
 		return nil, err
 	}
 	// Why run an empty first batch: a view without GROUP BY has a row from the start. Another empty one runs
-	// when idle sources stop holding the watermark back.
-	if !got && p.last > 0 {
+	// when idle sources stop holding the watermark back, or when a source has found out where it begins.
+	if !got && p.last > 0 && !p.begins(b) {
 		if raises, err := p.idleRaises(b); err != nil || !raises {
 			return nil, err
 		}
@@ -188,6 +188,20 @@ func (p *Pipeline) poll(ctx context.Context) (*batch, error) {
 	}
 	return b, nil
 }
+
+// begins says that a stream has resolved where it begins, which may depend on when it was asked ("latest"): that must be in
+// the log before its first row is anywhere, or another start would begin elsewhere.
+func (p *Pipeline) begins(b *batch) bool {
+	for _, in := range p.inputs {
+		if !in.decl.Table && isBeginning(in.offsets) && !isBeginning(b.rows[in.decl.Name].To) {
+			return true
+		}
+	}
+	return false
+}
+
+// isBeginning says of offsets that they are none; the log writes that as null.
+func isBeginning(offsets json.RawMessage) bool { return len(offsets) == 0 || string(offsets) == "null" }
 
 // batchTime is the time of the next batch: now, in whole microseconds as SQL has them, and never before the
 // batch that came before it, whatever the clock does.

@@ -1,6 +1,9 @@
 package oracle_test
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand"
@@ -9,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/sluice-sql/sluice/internal/oracle/oracletest"
+	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
 )
 
@@ -144,4 +148,55 @@ func onlyTables(ex *planner.Explain) bool {
 		}
 	}
 	return true
+}
+
+// latest begins where it is when it is first asked, and has nothing there.
+type latest struct {
+	*rowsSource
+	now  int
+	from []string // what Poll was asked for
+}
+
+func (s *latest) Poll(_ context.Context, from json.RawMessage, _ microbatch.Limits) (*microbatch.Rows, error) {
+	if s.from = append(s.from, string(from)); from == nil {
+		from = json.RawMessage(fmt.Sprint(s.now))
+	}
+	return &microbatch.Rows{To: from, Done: true}, nil
+}
+
+// exactly is a table whose last rows fill a batch: whether there are more, only the next Poll says.
+type exactly struct{ *rowsSource }
+
+func (s exactly) Poll(ctx context.Context, from json.RawMessage, max microbatch.Limits) (*microbatch.Rows, error) {
+	r, err := s.rowsSource.Poll(ctx, from, max)
+	if r.Count > 0 {
+		r.More, r.Done = true, false
+	}
+	return r, err
+}
+
+// TestBeginningIsLogged: where a stream begins is in the log before it has a row, be it that it is first read after the
+// first batch. Else rows that came while the engine was down would be left out by startup = 'latest'.
+func TestBeginningIsLogged(t *testing.T) {
+	p := plan(t, "begin.sql", declared("SOURCE t ", "")+declared("TABLE x ", "")+"CREATE MATERIALIZED VIEW v AS SELECT t.k, x.s FROM t JOIN x ON t.k = x.k WHERE t.k < 0;\n")
+	rows := map[string]*rowsSource{}
+	for _, name := range []string{"t", "x"} {
+		rows[name] = &rowsSource{rows: generate(t, rowsQuery(10, 1)), cut: func() int64 { return 10 }}
+	}
+	cfg := config(t, p, rows, newSink(t, p, rows))
+	cfg.UntilEnd = true
+	for start, now := range []int{7, 9} {
+		s := &latest{rowsSource: rows["t"], now: now}
+		cfg.Sources = map[string]microbatch.Source{"t": s, "x": exactly{rows["x"]}}
+		pl, err := microbatch.Open(t.Context(), cfg)
+		if err == nil {
+			err = errors.Join(pl.Run(t.Context()), pl.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"", "7"}[start]; s.from[0] != want {
+			t.Errorf("start %d: read from %q, want %q", start+1, s.from[0], want)
+		}
+	}
 }
