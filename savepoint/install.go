@@ -21,7 +21,7 @@ const (
 )
 
 // Install puts a savepoint's log, and what was read of tables, in place of a pipeline's, whose engine must not
-// run. between, if set, is called when the new log is complete and the old one still in place: whatever must
+// run. Logs of rows that the pipeline has had since stay as they are (tables.go). between, if set, is called when the new log is complete and the old one still in place: whatever must
 // happen before the exchange, and may fail.
 //
 // Crash before the exchange: the old log is in place, and *.new is left over. Crash in its middle: the log is
@@ -37,6 +37,15 @@ func Install(fsys vfs.FS, dir, pipelineDir, pipeline string, between func() erro
 		return err
 	}
 	defer unlock()
+	tables := filepath.Join(pipelineDir, TablesDir)
+	if err := putBack(fsys, pipelineDir, TablesDir); err != nil {
+		return fmt.Errorf("install savepoint: %w", err)
+	}
+	unlockTables, err := lockTables(fsys, tables)
+	if err != nil {
+		return fmt.Errorf("install savepoint: %w", err)
+	}
+	defer unlockTables()
 	fresh, freshTables := logDir+".new", filepath.Join(pipelineDir, TablesDir+".new")
 	for _, left := range []string{fresh, freshTables} {
 		if err := removeTree(fsys, left); err != nil {
@@ -46,7 +55,7 @@ func Install(fsys vfs.FS, dir, pipelineDir, pipeline string, between func() erro
 	if _, err := checkpointlog.Copy(fsys, filepath.Join(dir, LogDir), fresh, checkpointlog.CopyOptions{Pipeline: pipeline}); err != nil {
 		return fmt.Errorf("install savepoint: %w", err)
 	}
-	if err := installTables(fsys, filepath.Join(dir, TablesDir), freshTables); err != nil {
+	if err := installTables(fsys, filepath.Join(dir, TablesDir), tables, freshTables); err != nil {
 		return fmt.Errorf("install savepoint: %w", err)
 	}
 	if between != nil {
@@ -80,20 +89,43 @@ func lock(fsys vfs.FS, logDir string) (func(), error) {
 	return func() { _ = l.Close() }, nil // the file is gone or is about to be used by an engine
 }
 
-func installTables(fsys vfs.FS, from, to string) error {
+// putBack undoes an exchange of a directory that a crash has cut off between its renames.
+func putBack(fsys vfs.FS, parent, name string) error {
+	path := filepath.Join(parent, name)
+	if _, err := fsys.ReadDir(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, err := fsys.ReadDir(path + ".old"); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	return errors.Join(fsys.Rename(path+".old", path), fsys.SyncDir(parent))
+}
+
+// installTables makes the new tables directory of a savepoint's files and the pipeline's own.
+func installTables(fsys vfs.FS, saved, own, to string) error {
+	from, err := tableFiles(fsys, saved, own)
+	if err != nil {
+		return err
+	}
 	dirs := map[string]bool{}
-	err := copyTree(fsys, from, func(path string) (io.WriteCloser, error) {
-		path = filepath.Join(to, filepath.FromSlash(path))
-		if err := fsys.MkdirAll(filepath.Dir(path)); err != nil {
-			return nil, err
+	for name, source := range from {
+		target := filepath.Join(to, filepath.FromSlash(name))
+		if err := fsys.MkdirAll(filepath.Dir(target)); err != nil {
+			return err
 		}
-		dirs[filepath.Dir(path)] = true
-		f, err := fsys.Create(path)
-		if err != nil {
-			return nil, err
+		for d := filepath.Dir(target); len(d) >= len(to); d = filepath.Dir(d) {
+			dirs[d] = true
 		}
-		return &syncedFile{f}, nil
-	})
+		if err := copyFile(fsys, source, func() (io.WriteCloser, error) {
+			f, err := fsys.Create(target)
+			return &syncedFile{f}, err
+		}); err != nil {
+			return err
+		}
+	}
 	for d := range dirs {
 		err = errors.Join(err, fsys.SyncDir(d))
 	}
@@ -114,10 +146,13 @@ func exchange(fsys vfs.FS, parent, name string) error {
 	if err := fpBetween.Hit(); err != nil {
 		return err
 	}
-	if _, err := fsys.ReadDir(path + ".new"); err == nil {
+	switch _, err := fsys.ReadDir(path + ".new"); {
+	case err == nil:
 		if err := fsys.Rename(path+".new", path); err != nil {
 			return err
 		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
 	}
 	if err := fsys.SyncDir(parent); err != nil {
 		return err

@@ -262,8 +262,10 @@ func TestCreateIsAllOrNothing(t *testing.T) {
 func TestInstallCanBeRepeated(t *testing.T) {
 	start := func() *vfs.Mem {
 		fsys := newState(t)
+		posted(t, fsys, 2)
 		_, err := create(fsys, "early")
 		must(t, err)
+		posted(t, fsys, 5)
 		return fsys
 	}
 	sweep(t, start,
@@ -279,7 +281,76 @@ func TestInstallCanBeRepeated(t *testing.T) {
 			if got, err := batches(left.CrashClone(vfs.Crash{}), old, "p"); err != nil || got != "1 2 3" {
 				t.Fatalf("%s: installed again: batches %q, %v", what, got, err)
 			}
+			if got := postedRows(t, left.CrashClone(vfs.Crash{}), old); got != "12345" {
+				t.Fatalf("%s: posted rows are %q", what, got)
+			}
 		})
+}
+
+// posted writes a log of rows that were posted as it is after n of them, in files of two rows.
+func posted(t testing.TB, fsys vfs.FS, n int) {
+	for first := 0; first < n; first += 2 {
+		text := fmt.Sprintf("%036d", first)
+		for i := first; i < min(n, first+2); i++ {
+			text += fmt.Sprint(i + 1)
+		}
+		put(t, fsys, fmt.Sprintf("%s/%s/h_s/%d.ing", old, TablesDir, first), text)
+	}
+	put(t, fsys, old+"/"+TablesDir+"/h_s/keys", fmt.Sprint(n))
+}
+
+func postedRows(t testing.TB, fsys vfs.FS, dir string) (rows string) {
+	names, err := fsys.ReadDir(dir + "/" + TablesDir + "/h_s")
+	must(t, err)
+	for _, name := range names {
+		if strings.HasSuffix(name, ".ing") {
+			b, err := readFile(fsys, dir+"/"+TablesDir+"/h_s/"+name)
+			must(t, err)
+			rows += string(b[36:])
+		}
+	}
+	return rows
+}
+
+// TestInstallKeepsWhatWasPostedSince: going back reads again what was acknowledged after the savepoint, and loses none of it;
+// another pipeline gets what the savepoint has.
+func TestInstallKeepsWhatWasPostedSince(t *testing.T) {
+	fsys := newState(t)
+	posted(t, fsys, 3)
+	_, err := create(fsys, "early")
+	must(t, err)
+	posted(t, fsys, 7)
+	must(t, Install(fsys, root+"/early", "/state/pipelines/q", "q", nil))
+	if got := postedRows(t, fsys, "/state/pipelines/q"); got != "123" {
+		t.Errorf("another pipeline has rows %q", got)
+	}
+	must(t, fsys.Remove(old+"/"+TablesDir+"/h_s/0.ing")) // by a retention: the savepoint has it
+	must(t, Install(fsys, root+"/early", old, "p", nil))
+	if got := postedRows(t, fsys, old); got != "1234567" {
+		t.Errorf("the pipeline has rows %q", got)
+	}
+	if keys, err := readFile(fsys, old+"/"+TablesDir+"/h_s/keys"); err != nil || string(keys) != "7" {
+		t.Errorf("its keys are %q, %v", keys, err)
+	}
+	// Row 4 was in a file of which the savepoint has the beginning only.
+	must(t, errors.Join(fsys.Remove(old+"/"+TablesDir+"/h_s/0.ing"), fsys.Remove(old+"/"+TablesDir+"/h_s/2.ing")))
+	if err := Install(fsys, root+"/early", old, "p", nil); err == nil || !strings.Contains(err.Error(), "retention") {
+		t.Errorf("with a gap: %v", err)
+	}
+	// A log that is another one does not count.
+	put(t, fsys, old+"/"+TablesDir+"/h_s/2.ing", strings.Repeat("x", 40))
+	must(t, Install(fsys, root+"/early", old, "p", nil))
+	if got := postedRows(t, fsys, old); got != "123" {
+		t.Errorf("after another log: rows %q", got)
+	}
+	// A daemon that takes rows for a pipeline that does not run has the log open.
+	put(t, fsys, old+"/"+TablesDir+"/h_s/LOCK", "")
+	l, err := fsys.Lock(old + "/" + TablesDir + "/h_s/LOCK")
+	must(t, err)
+	if err := Install(fsys, root+"/early", old, "p", nil); !errors.Is(err, vfs.ErrLocked) {
+		t.Errorf("beside who takes rows: %v", err)
+	}
+	must(t, l.Close())
 }
 
 func TestInstallRefusesARunningPipeline(t *testing.T) {

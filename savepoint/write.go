@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/sluice-sql/sluice/internal/failpoint"
 	"github.com/sluice-sql/sluice/internal/vfs"
@@ -185,18 +186,23 @@ func eachFile(fsys vfs.FS, dir, prefix string, fn func(path string) error) error
 	}
 	for _, name := range names {
 		path := strings.TrimPrefix(prefix+"/"+name, "/")
-		if _, err := fsys.ReadDir(filepath.Join(dir, filepath.FromSlash(path))); err == nil {
+		_, err := fsys.ReadDir(filepath.Join(dir, filepath.FromSlash(path)))
+		switch {
+		case err == nil:
 			err = eachFile(fsys, dir, path, fn)
-			if err != nil {
-				return err
-			}
-			continue
+		case isFile(err):
+			err = fn(path)
 		}
-		if err := fn(path); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// isFile says of ReadDir's error that there is no directory: a directory that cannot be read must not pass for a file.
+func isFile(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
 func copyTree(fsys vfs.FS, from string, create func(path string) (io.WriteCloser, error)) error {
@@ -204,17 +210,21 @@ func copyTree(fsys vfs.FS, from string, create func(path string) (io.WriteCloser
 		return nil
 	}
 	return eachFile(fsys, from, "", func(path string) error {
-		in, err := fsys.Open(filepath.Join(from, filepath.FromSlash(path)))
-		if err != nil {
-			return err
-		}
-		out, err := create(path)
-		if err != nil {
-			return errors.Join(err, in.Close())
-		}
-		_, err = io.Copy(out, in)
-		return errors.Join(err, out.Close(), in.Close())
+		return copyFile(fsys, filepath.Join(from, filepath.FromSlash(path)), func() (io.WriteCloser, error) { return create(path) })
 	})
+}
+
+func copyFile(fsys vfs.FS, from string, create func() (io.WriteCloser, error)) error {
+	in, err := fsys.Open(from)
+	if err != nil {
+		return err
+	}
+	out, err := create()
+	if err != nil {
+		return errors.Join(err, in.Close())
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close(), in.Close())
 }
 
 // removeTree deletes a directory with what is below it; a missing one is fine.
