@@ -124,3 +124,14 @@ func (p *producer) failIfHeld() error {
 	}
 	return nil
 }
+
+// A ledger topic that also deletes by age would forget a pipeline that stands still for longer than that.
+func TestLedgerThatIsDeletedByAge(t *testing.T) {
+	c := kafkatest.Fake(t)
+	o := options(t, c, Layout{})
+	c.CreateTopic(t, o.LedgerTopic, 1, "cleanup.policy=compact,delete")
+	_, err := newSink(t, o).Open(t.Context(), "p", []microbatch.Target{{Output: appended}})
+	if err == nil || !strings.Contains(err.Error(), "cleanup.policy=compact,delete, which would delete the ledger\nHint: ") {
+		t.Errorf("opened over it: %v", err)
+	}
+}
