@@ -179,7 +179,7 @@ func (a *app) dropCaptures(ctx context.Context, s server.Spec, dir pipelineDir, 
 			continue
 		}
 		seen[slot] = true
-		name, err := postgrescdc.Drop(ctx, postgrescdc.Options{URL: at, Dir: dir.captureDir(slot)})
+		name, err := postgrescdc.Drop(ctx, postgrescdc.Options{Pipeline: s.Name, URL: at, Dir: dir.captureDir(slot)})
 		if err != nil {
 			return dropped, errors.New(redact(src.With, fmt.Sprintf("drop source %q: %v", src.Name.Name, err)))
 		}

@@ -138,7 +138,7 @@ func (d *drill) drop(ctx context.Context) error {
 	if d.name == "" {
 		return nil
 	}
-	_, err := d.o.dropCaptures(ctx, server.Spec{File: d.spec.File, SQL: string(d.spec.Text), Dir: d.spec.BaseDir}, d.dir, d.url)
+	_, err := d.o.dropCaptures(ctx, server.Spec{Name: d.name, File: d.spec.File, SQL: string(d.spec.Text), Dir: d.spec.BaseDir}, d.dir, d.url)
 	if err == nil {
 		_, err = d.o.dropTopics(ctx, server.Spec{Name: d.name, File: d.spec.File, Dir: d.spec.BaseDir, SQL: string(d.spec.Text)}, server.DropTables)
 	}

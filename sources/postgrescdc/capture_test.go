@@ -36,6 +36,13 @@ func TestSnapshotThenStream(t *testing.T) {
 	if got := slots(t, url); len(got) != 1 || !strings.HasPrefix(got[0], "sluice_test_1_") {
 		t.Errorf("the slots are %v", got)
 	}
+	fork := o
+	fork.Pipeline = "other" // as one that was made from a savepoint
+	mustContain(t, openError(t, fork), "the tables were captured by pipeline Test-1, and its slot sluice_test_1_")
+	if name, err := Drop(context.Background(), fork); err != nil || name != "" {
+		t.Errorf("Drop of another pipeline: %q, %v", name, err)
+	}
+	catchUp(t, o, r)
 	if name, err := Drop(context.Background(), o); err != nil || name == "" {
 		t.Errorf("Drop: %q, %v", name, err)
 	}

@@ -16,7 +16,7 @@ import (
 var fpDropped = failpoint.New("cdc.drop.after_slot")
 
 // dropBoth drops the slot, and the publication if Sluice made it.
-func dropBoth(ctx context.Context, conn *pgx.Conn, doc *document) error {
+func (o Options) dropBoth(ctx context.Context, conn *pgx.Conn, doc *document) error {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	if err := dropSlot(ctx, conn, doc.Slot); err != nil {
@@ -25,7 +25,7 @@ func dropBoth(ctx context.Context, conn *pgx.Conn, doc *document) error {
 	if err := fpDropped.Hit(); err != nil {
 		return err
 	}
-	if doc.MadePublication {
+	if doc.MadePublication && o.Publication != doc.Publication {
 		if _, err := conn.Exec(ctx, "DROP PUBLICATION IF EXISTS "+quoteIdent(doc.Publication)); err != nil {
 			return sink.Explain("drop publication "+doc.Publication, err)
 		}
@@ -38,10 +38,10 @@ func dropBoth(ctx context.Context, conn *pgx.Conn, doc *document) error {
 func Drop(ctx context.Context, opt Options) (slot string, err error) {
 	opt = opt.withDefaults()
 	doc, err := opt.recorded()
-	if err != nil || doc == nil {
-		return "", err
+	if err != nil || doc == nil || doc.Pipeline != opt.Pipeline {
+		return "", err // the slot of the pipeline that a savepoint was made of stays
 	}
-	err = opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error { return dropBoth(ctx, conn, doc) })
+	err = opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error { return opt.dropBoth(ctx, conn, doc) })
 	if err != nil {
 		return "", fmt.Errorf("drop what captured changes of %d tables: %w\nHint: as long as replication slot %s is there, the server keeps its log: SELECT pg_drop_replication_slot(%s)", len(doc.Tables), err, doc.Slot, quoteLiteral(doc.Slot))
 	}

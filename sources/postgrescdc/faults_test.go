@@ -102,6 +102,35 @@ func TestExistingPublication(t *testing.T) {
 	}
 }
 
+// A user who does not own the tables is told what their owner has to run, and then goes on with it.
+func TestNotTheOwner(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	role := "reader_" + suffix(t, url)
+	pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)", "INSERT INTO account VALUES (1, 'a', 2)", "CREATE ROLE "+role+" LOGIN REPLICATION",
+		"GRANT CREATE ON DATABASE "+suffix(t, url)+" TO "+role)
+	t.Cleanup(func() { pgtest.Exec(t, url, "DROP OWNED BY "+role, "DROP ROLE "+role) })
+	o := options(t, strings.Replace(url, "user=postgres", "user="+role, 1), account)
+	_, err := Check(context.Background(), o)
+	mustContain(t, err, "permission denied")
+	pgtest.Exec(t, url, "GRANT SELECT ON account TO "+role)
+	err = openError(t, o)
+	mustContain(t, err, "create a publication", "have the owner of the tables run: CREATE PUBLICATION ", "publication = '")
+	_, after, _ := strings.Cut(err.Error(), "tables run: ")
+	create, _, _ := strings.Cut(after, ";")
+	_, after, _ = strings.Cut(after, "publication = '")
+	pgtest.Exec(t, url, create)
+	o.Publication, _, _ = strings.Cut(after, "'")
+	r := newReplica(t, account)
+	catchUp(t, o, r)
+	pgtest.Exec(t, url, "UPDATE account SET amount = 3")
+	catchUp(t, o, r)
+	r.equal(url, "SELECT id, owner, amount FROM account")
+	if _, err := Drop(context.Background(), o); err != nil {
+		t.Error(err)
+	}
+}
+
 // What nobody declared may change; what was declared stops the capture, and says why.
 func TestSchemaChanges(t *testing.T) {
 	t.Parallel()

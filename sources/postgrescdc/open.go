@@ -97,7 +97,7 @@ func (g *Capture) resume(ctx context.Context) (*writer, error) {
 	if err != nil || last == nil {
 		return nil, err
 	}
-	if last.phase != phaseStream {
+	if last.phase != phaseStream && last.doc.Pipeline == g.opt.Pipeline {
 		return nil, g.clear(ctx, last.doc)
 	}
 	if err := g.opt.matches(last.doc); err != nil {
@@ -111,7 +111,7 @@ func (g *Capture) resume(ctx context.Context) (*writer, error) {
 // clear removes what a first start left that did not get to its end.
 func (g *Capture) clear(ctx context.Context, doc *document) error {
 	if !g.opt.Once {
-		if err := g.opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error { return dropBoth(ctx, conn, doc) }); err != nil {
+		if err := g.opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error { return g.opt.dropBoth(ctx, conn, doc) }); err != nil {
 			return fmt.Errorf("begin again, since the last start was interrupted: %w", err)
 		}
 	}
@@ -127,6 +127,10 @@ func (g *Capture) clear(ctx context.Context, doc *document) error {
 
 // matches compares what is declared with what is captured.
 func (o Options) matches(doc *document) error {
+	if doc.Pipeline != o.Pipeline {
+		// Why: what one of them confirmed, the other would never see.
+		return fmt.Errorf("the tables were captured by pipeline %s, and its slot %s cannot be shared: %w\nHint: put savepoints back under the pipeline's own name; or start this one without a savepoint, which copies the tables", doc.Pipeline, doc.Slot, microbatch.ErrRangeChanged)
+	}
 	var problems []error
 	for i := range o.Tables {
 		t := &o.Tables[i]

@@ -26,7 +26,9 @@ func createPublication(ctx context.Context, conn *pgx.Conn, name string, tables 
 	create := "CREATE PUBLICATION " + quoteIdent(name) + " FOR TABLE " + tableList(tables)
 	_, err := conn.Exec(ctx, create)
 	if code(err) == "42501" {
-		return fmt.Errorf("%w\nHint: have the owner of the tables run: %s; and name it with publication = '%s'", sink.Explain("create a publication", err), create, name)
+		// Why another name: what is left of this start is cleared away by the next, and that one must stay.
+		theirs := strings.TrimPrefix(name, "sluice_")
+		return fmt.Errorf("%w\nHint: have the owner of the tables run: CREATE PUBLICATION %s FOR TABLE %s; and name it with publication = '%s'", sink.Explain("create a publication", err), quoteIdent(theirs), tableList(tables), theirs)
 	}
 	return sink.Explain("create a publication", err)
 }

@@ -58,6 +58,8 @@ var le = binary.LittleEndian
 // A document describes what an entry's records are about. It is written anew from time to time, so that the
 // log's beginning can be deleted.
 type document struct {
+	// Pipeline is whose slot it is. Another pipeline has this log when it was made from a savepoint.
+	Pipeline    string `json:"pipeline"`
 	Slot        string `json:"slot"`
 	Publication string `json:"publication"`
 	// MadePublication says that Sluice created it and may drop it; the slot is always Sluice's own.

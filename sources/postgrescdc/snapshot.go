@@ -40,7 +40,7 @@ func (g *Capture) copyAll(ctx context.Context) (w *writer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	doc := document{Slot: o.Slot, Publication: o.Publication, System: srv.system, Database: srv.database}
+	doc := document{Pipeline: o.Pipeline, Slot: o.Slot, Publication: o.Publication, System: srv.system, Database: srv.database}
 	if doc.Slot == "" {
 		doc.Slot = newSlotName(o.Pipeline)
 	}
