@@ -29,7 +29,7 @@ type options struct {
 	sluice string
 	cache  string
 	out    string
-	// part is what to measure: "bids", "nexmark", "scale", "checkpoint", "http", or "all".
+	// part is what to measure: "bids", "nexmark", "scale", "checkpoint", "http", "cdc", or "all".
 	part string
 	// only, if not empty, picks Nexmark queries by name (q1,q5), the scale cases that contain it, or "pair" or
 	// "restart" of the checkpoint part.
@@ -48,7 +48,7 @@ func main() {
 	flag.StringVar(&o.cache, "cache", ".cache", "where the input is kept between runs")
 	flag.StringVar(&o.flights, "flights", "", "the whole flights data set, as testdata/flights.sh gets it")
 	flag.StringVar(&o.out, "out", "", "also write the table to this file")
-	flag.StringVar(&o.part, "part", "all", `what to measure: "bids", "nexmark", "scale", "checkpoint", "http" or "all"`)
+	flag.StringVar(&o.part, "part", "all", `what to measure: "bids", "nexmark", "scale", "checkpoint", "http", "cdc" or "all"`)
 	flag.StringVar(&o.only, "only", "", "only these Nexmark queries (q1,q5), the scale cases that contain this, or \"pair\" or \"restart\" of the checkpoint part")
 	flag.BoolVar(&o.noPostgres, "no-postgres", false, "leave PostgreSQL out of the Nexmark part")
 	flag.Parse()
@@ -131,6 +131,14 @@ func (o options) run(ctx context.Context) (err error) {
 		}
 		w.WriteString("\n")
 		reportPosted(&w, results)
+	}
+	if o.part == "all" || o.part == "cdc" {
+		results, err := b.captured(ctx)
+		if err != nil {
+			return err
+		}
+		w.WriteString("\n")
+		reportCaptured(&w, results)
 	}
 	report := w.String()
 	fmt.Print("\n", report)

@@ -40,6 +40,8 @@ type Progress struct {
 	RowsFuture int64 `json:"rows_future"`
 	// Waiting are the sources that cannot be read at the moment, and why.
 	Waiting []SourceState `json:"waiting,omitempty"`
+	// Retained is what the sources' servers keep until it is read.
+	Retained []Retained `json:"retained,omitempty"`
 	// Mirrors are the copies of the log elsewhere.
 	Mirrors []MirrorStatus `json:"mirrors,omitempty"`
 }
@@ -117,7 +119,7 @@ func (p *Pipeline) Progress() Progress {
 	p.progress.mu.Lock()
 	at := p.progress.p
 	p.progress.mu.Unlock()
-	at.Waiting = p.sourceStates()
+	at.Waiting, at.Retained = p.sourceStates(), p.retained()
 	for _, m := range p.cfg.Mirrors {
 		at.Mirrors = append(at.Mirrors, m.Status())
 	}

@@ -6,18 +6,19 @@ package queries
 import (
 	"embed"
 	"io/fs"
+	"strings"
 )
 
-// Files holds the *.sql files of this folder and of nexmark. Their relative paths mean the file's folder in
-// the repository.
+// Files holds the *.sql files of this folder, of nexmark and of postgres, which capture tables of a database. Their
+// relative paths mean the file's folder in the repository.
 //
-//go:embed *.sql nexmark/*.sql
+//go:embed *.sql nexmark/*.sql postgres/*.sql postgres/*.psql
 var Files embed.FS
 
 // Names returns every file's path in Files, sorted within its folder.
 func Names() []string {
 	var names []string
-	for _, pattern := range []string{"*.sql", "nexmark/*.sql"} {
+	for _, pattern := range []string{"*.sql", "nexmark/*.sql", "postgres/*.sql"} {
 		found, err := fs.Glob(Files, pattern)
 		if err != nil {
 			panic(err) // the patterns are constants
@@ -25,4 +26,10 @@ func Names() []string {
 		names = append(names, found...)
 	}
 	return names
+}
+
+// Tables returns the SQL that makes the tables which a file captures, for PostgreSQL; ok is false if it captures none.
+func Tables(name string) (sql string, ok bool) {
+	text, err := Files.ReadFile(strings.TrimSuffix(name, ".sql") + ".psql")
+	return string(text), err == nil
 }

@@ -147,16 +147,16 @@ func (o *checkOptions) checkInputs(ctx context.Context, l *loaded, state stateDi
 		defer func() { err = errors.Join(err, db.Close()) }()
 		url = db.url
 	}
-	return l.checkSources(ctx, r, url)
+	return l.checkSources(ctx, r, state.pipeline(l.Name), url)
 }
 
 // firstRows is how much of a source is read to see that it can be.
 var firstRows = microbatch.Limits{MaxRows: 1000, MaxBytes: 1 << 20}
 
-func (l *loaded) checkSources(ctx context.Context, r *checkReport, url string) error {
+func (l *loaded) checkSources(ctx context.Context, r *checkReport, dir pipelineDir, url string) error {
 	for _, b := range l.sources {
 		if b.check != nil {
-			found, err := b.check(ctx, purpose{url: url})
+			found, err := b.check(ctx, purpose{dir: dir, url: url})
 			if err != nil {
 				return err
 			}

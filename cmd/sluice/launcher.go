@@ -135,7 +135,7 @@ func (n *launcher) Check(ctx context.Context, s server.Spec) (server.Description
 		return server.Description{}, err
 	}
 	r := &checkReport{}
-	if err := l.checkSources(ctx, r, place{db: db}.url()); err != nil {
+	if err := l.checkSources(ctx, r, n.state.pipeline(l.Name), place{db: db}.url()); err != nil {
 		return server.Description{}, err
 	}
 	if db != nil {

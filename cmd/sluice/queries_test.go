@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-sql/sluice/internal/duck"
 	"github.com/sluice-sql/sluice/internal/oracle/oracletest"
+	"github.com/sluice-sql/sluice/internal/pgtest"
 	"github.com/sluice-sql/sluice/internal/term"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner/ddl"
@@ -27,7 +28,11 @@ func TestQueries(t *testing.T) {
 	}
 	for i, name := range files {
 		t.Run(name, func(t *testing.T) {
-			l := loadQuery(t, name)
+			l, url := loadQuery(t, name), ""
+			if tables, ok := queries.Tables(name); ok {
+				url = pgtest.URL(t)
+				pgtest.Exec(t, url, tables)
+			}
 			rows := int64(1_200)
 			if name == "demo_flights.sql" {
 				rows = 150_000
@@ -40,7 +45,7 @@ func TestQueries(t *testing.T) {
 				{"cut", oracletest.Options{MaxBatchRows: rows, Replay: true}},
 				{"killed", oracletest.Options{MaxBatchRows: rows, Fail: true}},
 			} {
-				t.Run(mode.name, func(t *testing.T) { driveQuery(t, l, int64(i), mode.o) })
+				t.Run(mode.name, func(t *testing.T) { driveQuery(t, l, url, int64(i), mode.o) })
 			}
 		})
 	}
@@ -63,12 +68,12 @@ func loadQuery(t *testing.T, name string) *loaded {
 	return l
 }
 
-func driveQuery(t *testing.T, l *loaded, seed int64, o oracletest.Options) {
+func driveQuery(t *testing.T, l *loaded, url string, seed int64, o oracletest.Options) {
 	t.Helper()
 	t.Logf("seed %d", seed)
 	o.Rand = rand.New(rand.NewSource(seed))
 	open := func() map[string]microbatch.Source {
-		s, err := l.openSources(context.Background(), purpose{kind: toAnswer, dir: pipelineDir(t.TempDir())})
+		s, err := l.openSources(context.Background(), purpose{kind: toAnswer, dir: pipelineDir(t.TempDir()), url: url})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -54,7 +54,7 @@ func (n *launcher) Review(ctx context.Context, s server.Spec) (d server.Descript
 	if err != nil {
 		return d, nil, err
 	}
-	if err := errors.Join(r.l.checkSources(ctx, &checkReport{}, r.p.url()), r.l.checkFileSinks(), r.l.checkCopies(ctx, &checkReport{}, r.p)); err != nil {
+	if err := errors.Join(r.l.checkSources(ctx, &checkReport{}, r.p.dir, r.p.url()), r.l.checkFileSinks(), r.l.checkCopies(ctx, &checkReport{}, r.p)); err != nil {
 		return d, nil, err
 	}
 	switch {

@@ -32,11 +32,15 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/script/*.txtar with the real binary. Scripts whose names begin with pg_ get a
-// database of their own in SLUICE_POSTGRES, those with kafka in them a broker in KAFKA, and kafka_ a schema registry in REGISTRY.
+// database of their own in SLUICE_POSTGRES, QUERIES is the folder of that name; those with kafka in them a broker in KAFKA, and kafka_ a schema registry in REGISTRY.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no scripts", err)
+	}
+	shipped, err := filepath.Abs("../../queries")
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
@@ -71,6 +75,7 @@ func TestScripts(t *testing.T) {
 					e.Setenv("REGISTRY", registry)
 					e.Setenv("SLUICE_STATE_DIR", filepath.Join(e.WorkDir, "state"))
 					e.Setenv("PSQLRC", os.DevNull)
+					e.Setenv("QUERIES", shipped)
 					return nil
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -99,6 +99,9 @@ func (o *daemonOptions) progressFields(p *microbatch.Progress) {
 	for _, w := range p.Waiting {
 		o.field("waiting", "source "+w.Source+": "+w.State)
 	}
+	for _, r := range p.Retained {
+		o.field("retained", retainedLine(r))
+	}
 	if !p.Watermark.IsZero() {
 		o.field("watermark", p.Watermark.UTC().Format(time.RFC3339Nano))
 	}
@@ -110,6 +113,18 @@ func (o *daemonOptions) progressFields(p *microbatch.Progress) {
 		o.field("copy error", m.Error)
 	}
 	o.field("kept", fmt.Sprintf("%s rows, %s", o.count(p.StateRows), term.Bytes(p.StateBytes)))
+}
+
+// retainedLine says what a source's server keeps, and how much more it may.
+func retainedLine(r microbatch.Retained) string {
+	line := term.Bytes(r.Bytes) + " of the server's log, by " + r.By
+	if r.LeftBytes >= 0 {
+		line += ", given up after " + term.Bytes(r.LeftBytes) + " more"
+	}
+	if r.State == "unreserved" || r.State == "lost" {
+		line += " (" + r.State + ")"
+	}
+	return line
 }
 
 // field prints a line of a status; empty values are left out.

@@ -71,6 +71,9 @@ type drillResult struct {
 // drillQuery kills one shipped pipeline at some random instants, and each time once more.
 func drillQuery(t *testing.T, url, name string, rounds int, seed uint64) (d drillResult) {
 	t.Helper()
+	if tables, ok := queries.Tables(name); ok {
+		pgtest.Exec(t, url, "DROP SCHEMA IF EXISTS shop CASCADE", tables)
+	}
 	file, err := filepath.Abs(filepath.Join("../../queries", filepath.FromSlash(name)))
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,12 @@ type Capture struct {
 	marks  []mark // what may be released later
 	broken error  // why the log gets no more; the pipeline must stop once it has read what is there
 	shared shared
+	// waiting is why changes cannot be received at the moment; it is tried again.
+	waiting error
+	// slot is how the slot was when it was last looked at, nil before.
+	slot     *slot
+	slotName string
+	warnedAt time.Time
 	// settled is closed when a bounded capture has received all that it will, or has failed.
 	settled chan struct{}
 	once    sync.Once
@@ -151,6 +157,13 @@ func (g *Capture) fail(err error) {
 	defer g.mu.Unlock()
 	g.broken = err
 	g.once.Do(func() { close(g.settled) })
+}
+
+// waits says why changes cannot be received, nil when they are again.
+func (g *Capture) waits(why error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting = why
 }
 
 // ended says that a bounded capture has nothing more to give.

@@ -22,6 +22,19 @@ func Check(ctx context.Context, o Options) (found string, err error) {
 		if err != nil {
 			return err
 		}
+		if _, err := o.createSQL("", srv.version); err != nil {
+			return err
+		}
+		made, err := o.recorded()
+		if err == nil && made != nil {
+			if err := o.matches(made); err != nil {
+				named = true
+				return err
+			}
+		}
+		if err != nil {
+			return err
+		}
 		doc := document{Publication: o.Publication}
 		if doc.Tables, err = o.resolve(ctx, conn); err != nil {
 			named = true

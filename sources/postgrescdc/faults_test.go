@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluice-sql/sluice/internal/pgtest"
 	"github.com/sluice-sql/sluice/internal/vector"
@@ -150,6 +151,7 @@ func TestSchemaChanges(t *testing.T) {
 		"shortened":          {[]string{"ALTER TABLE account ALTER owner TYPE varchar(20) USING upper(owner)"}, "has another length or precision"},
 		"dropped and added":  {[]string{"ALTER TABLE account DROP amount", "ALTER TABLE account ADD amount bigint"}, "was dropped, and another of its name was added"},
 		"identity":           {[]string{"ALTER TABLE account ADD UNIQUE (owner)", "ALTER TABLE account REPLICA IDENTITY USING INDEX account_owner_key"}, "the replica identity of table public.account is now (owner)"},
+		"identity nothing":   {[]string{"ALTER TABLE account REPLICA IDENTITY NOTHING"}, "has REPLICA IDENTITY NOTHING now"},
 		"identity full":      {[]string{"ALTER TABLE account REPLICA IDENTITY FULL", "UPDATE account SET id = id + 10"}, ""},
 		"table recreated":    {[]string{"DROP TABLE account", "CREATE TABLE account (id int PRIMARY KEY, owner varchar(50) NOT NULL, amount bigint, unused int)"}, "has not table public.account"},
 	} {
@@ -250,8 +252,9 @@ func TestSlotInUse(t *testing.T) {
 	}
 }
 
-// The server is killed while changes are received; nothing is lost and nothing comes twice.
-func TestServerKilled(t *testing.T) {
+// The server is killed and restarted while changes are received; nothing is lost and nothing comes twice, and a server
+// that shuts down does not wait for a batch that is not committed.
+func TestServerRestarted(t *testing.T) {
 	t.Parallel()
 	s := pgtest.New(t)
 	url := s.URL()
@@ -260,32 +263,177 @@ func TestServerKilled(t *testing.T) {
 	g := open(t, o)
 	src := g.Source("account")
 	r := newReplica(t, account)
-	poll := func(until int) {
+	poll := func(until int, ack bool) {
 		for len(r.last) != until {
 			rows, err := src.Poll(context.Background(), r.from, microbatch.Limits{MaxRows: 10})
 			if err != nil {
 				t.Fatal(err)
 			}
-			r.apply(rows)
+			if r.apply(rows); !ack {
+				continue
+			}
 			if err := src.Ack(context.Background(), r.from); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	poll(100)
-	for round := range 3 {
+	poll(100, true)
+	for round := range 4 {
 		pgtest.Exec(t, url, fmt.Sprintf("INSERT INTO account SELECT i, 'y', i FROM generate_series(%d, %d) i", 1000*(round+1), 1000*(round+1)+49), "UPDATE account SET amount = amount + 1 WHERE id % 7 = 0")
 		if round != 1 {
-			poll(100 + 50*(round+1))
+			poll(100+50*(round+1), round < 2)
 		}
-		s.Kill(t)
+		if round < 2 {
+			s.Kill(t)
+		} else {
+			s.Stop(t) // waits for what is sent to be confirmed, and nobody will
+		}
 		s.Start(t)
 	}
 	pgtest.Exec(t, url, "DELETE FROM account WHERE id < 50")
-	poll(100 + 150 - 49)
+	poll(100+200-49, true)
 	r.equal(url, "SELECT id, owner, amount FROM account")
 	closing(t, src)
 	catchUp(t, o, r)
 	r.equal(url, "SELECT id, owner, amount FROM account")
 	r.reread(o)
+}
+
+// A table that is taken out of the publication is noticed, also when it is there again.
+func TestPublicationChanged(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ change, want string }{
+		"left out":       {"ALTER PUBLICATION mine DROP TABLE account", "publication mine has not table public.account"},
+		"added again":    {"ALTER PUBLICATION mine DROP TABLE account; INSERT INTO account VALUES (2); ALTER PUBLICATION mine ADD TABLE account", "was taken out of publication mine and added again"},
+		"without DELETE": {"ALTER PUBLICATION mine SET (publish = 'insert, update, truncate')", "leaves some kinds of changes out"},
+		"dropped":        {"DROP PUBLICATION mine", "there is no publication mine"},
+		"made anew":      {"DROP PUBLICATION mine; INSERT INTO account VALUES (2); CREATE PUBLICATION mine FOR TABLE account", "publication mine"},
+	} {
+		for _, running := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/running=%t", name, running), func(t *testing.T) {
+				t.Parallel()
+				url := pgtest.URL(t)
+				pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)", "INSERT INTO account VALUES (1, 'a', 1)", "CREATE PUBLICATION mine FOR TABLE account")
+				o := options(t, url, account)
+				o.Publication, o.watchEvery = "mine", 10*time.Millisecond
+				r := newReplica(t, account)
+				catchUp(t, o, r)
+				if !running {
+					pgtest.Exec(t, url, strings.Split(c.change, "; ")...)
+					err := catchUpError(t, o, r)
+					sourcetest.RangeChanged(t, err)
+					mustContain(t, err, c.want)
+					return
+				}
+				src := open(t, o).Source("account")
+				defer closing(t, src)
+				pgtest.Exec(t, url, strings.Split(c.change, "; ")...)
+				for {
+					rows, err := src.Poll(context.Background(), r.from, microbatch.Limits{})
+					if err != nil {
+						sourcetest.RangeChanged(t, err)
+						mustContain(t, err, c.want)
+						return
+					}
+					r.apply(rows)
+				}
+			})
+		}
+	}
+}
+
+// A server that writes no logical log is refused before anything is made, with what to run.
+func TestWALLevel(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t, "wal_level=replica").URL()
+	pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)")
+	o := options(t, url, account)
+	for _, err := range []error{openError(t, o), func() error { _, err := Check(context.Background(), o); return err }()} {
+		mustContain(t, err, "the server's wal_level is replica", "ALTER SYSTEM SET wal_level = 'logical'; then restart")
+	}
+	if got := pgtest.Rows(t, url, "SELECT pubname FROM pg_publication"); len(got) != 0 {
+		t.Errorf("publications were made: %v", got)
+	}
+	// What the tables are now can be answered all the same.
+	o.Once = true
+	if err := open(t, o).Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Which command makes the slot depends on the server.
+func TestCreateSQL(t *testing.T) {
+	for _, c := range []struct {
+		failover  bool
+		version   int
+		want, err string
+	}{
+		{false, 120000, `CREATE_REPLICATION_SLOT "s" LOGICAL pgoutput EXPORT_SNAPSHOT`, ""},
+		{false, 180001, `CREATE_REPLICATION_SLOT "s" LOGICAL pgoutput EXPORT_SNAPSHOT`, ""},
+		{true, 170002, `CREATE_REPLICATION_SLOT "s" LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)`, ""},
+		{true, 160009, "", "option failover needs PostgreSQL 17, and the server is 16"},
+	} {
+		got, err := Options{Failover: c.failover}.createSQL("s", c.version)
+		if got != c.want {
+			t.Errorf("failover %t, server %d: %q", c.failover, c.version, got)
+		}
+		if c.err == "" && err == nil {
+			continue
+		}
+		mustContain(t, err, c.err)
+	}
+}
+
+// What a slot that cannot be gone on from says of itself, on servers of all ages.
+func TestSlotCheck(t *testing.T) {
+	at := func(n LSN) *LSN { return &n }
+	for _, c := range []struct {
+		slot *slot
+		want string
+	}{
+		{nil, "is not there any more"},
+		{&slot{plugin: "pgoutput", confirmed: at(5), walStatus: "lost"}, "max_slot_wal_keep_size"},
+		{&slot{plugin: "pgoutput", confirmed: at(5), walStatus: "lost", invalid: "wal_removed"}, "max_slot_wal_keep_size"},
+		{&slot{plugin: "pgoutput", confirmed: at(5), invalid: "idle_timeout"}, "was invalidated by the server (idle_timeout)"},
+		{&slot{plugin: "pgoutput", confirmed: at(5), invalid: "wal_level_insufficient"}, "(wal_level_insufficient)"},
+		{&slot{plugin: "pgoutput"}, "was invalidated"},
+		{&slot{plugin: "pgoutput", confirmed: at(11)}, "begins at LSN 0/B, and the log ends at 0/A"},
+		{&slot{plugin: "test_decoding", confirmed: at(5)}, "is of output plugin test_decoding"},
+	} {
+		mustContain(t, c.slot.check("s", 10), "replication slot s ", c.want)
+	}
+	if err := (&slot{plugin: "pgoutput", confirmed: at(10), walStatus: "extended"}).check("s", 10); err != nil {
+		t.Error(err)
+	}
+}
+
+// A changed file that declares what is not captured is refused before it runs.
+func TestCheckOfAnotherVersion(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)", "CREATE TABLE more (id int PRIMARY KEY)")
+	o := options(t, url, account)
+	catchUp(t, o, newReplica(t, account))
+	src := open(t, o).Source("account")
+	defer closing(t, src)
+	if r, ok := src.Retained(); !ok || r.By != "replication slot "+slots(t, url)[0] || r.Bytes <= 0 || r.LeftBytes != -1 || r.State != "reserved" {
+		t.Errorf("retained: %+v, %t", r, ok)
+	}
+	if found, err := Check(context.Background(), o); err != nil || !strings.Contains(found, "of the server's log") {
+		t.Errorf("%s, %v", found, err)
+	}
+	pgtest.Exec(t, url, "ALTER TABLE account ADD extra int")
+	wide := account
+	wide.Columns = append(wide.Columns[:3:3], field("extra", vector.Int64))
+	for _, c := range []struct {
+		table Table
+		want  string
+	}{
+		{Table{Name: "more", Columns: account.Columns[:1], Key: []int{0}}, `source "more" is not among those whose tables are captured over slot sluice_test_1_`},
+		{wide, "column extra is not among the columns of table public.account that are captured"},
+	} {
+		o.Tables = []Table{c.table}
+		_, err := Check(context.Background(), o)
+		mustContain(t, err, c.want)
+	}
 }

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/sluice-sql/sluice/internal/term"
 	"github.com/sluice-sql/sluice/microbatch"
 	sink "github.com/sluice-sql/sluice/sinks/postgres"
 	"github.com/sluice-sql/sluice/sources/ingestlog"
@@ -40,7 +39,7 @@ func Open(ctx context.Context, opt Options) (_ *Capture, err error) {
 	if err != nil {
 		return nil, err
 	}
-	w.rows = int64(g.log.End())
+	g.slotName, w.rows = w.doc.Slot, int64(g.log.End())
 	w.newRows = w.rows
 	g.told(w, 0, 0)
 	if opt.Once {
@@ -51,13 +50,13 @@ func Open(ctx context.Context, opt Options) (_ *Capture, err error) {
 			return nil, err
 		}
 	}
-	s := &stream{g: g, w: w, log: &logger{Logger: opt.Logger, slot: w.doc.Slot}}
+	s := &stream{g: g, w: w}
 	s.live = newLiveRows(w, newReader(opt.FS, opt.Dir, g.log))
 	if err := g.inspect(ctx, w); err != nil {
 		if !unreachable(err) || opt.Bounded {
 			return nil, err
 		}
-		s.log.lost(err, 1)
+		g.waits(err)
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	g.stop = stop
@@ -179,14 +178,30 @@ func (g *Capture) inspect(ctx context.Context, w *writer) error {
 		if err != nil {
 			return err
 		}
-		// Why clones: columns that the publication leaves out are not in the log either.
-		tables := append([]relation(nil), w.doc.Tables...)
-		if err := checkPublication(ctx, conn, w.doc.Publication, tables); err != nil {
-			return fmt.Errorf("%w: %w", err, microbatch.ErrRangeChanged)
+		if g.opt.Failover && !there.failover {
+			g.opt.Logger.Warn("the replication slot was made without failover, and is not synchronized to standbys", "slot", w.doc.Slot)
 		}
-		g.warnRetained(there)
-		return nil
+		g.retains(there)
+		return stillPublished(ctx, conn, &w.doc)
 	})
+}
+
+// stillPublished sees to it that the publication says all that happens to the tables, and did so all the time.
+func stillPublished(ctx context.Context, conn *pgx.Conn, doc *document) error {
+	// Why clones: columns that the publication leaves out are not in the log either.
+	tables := slices.Clone(doc.Tables)
+	err := checkPublication(ctx, conn, doc.Publication, tables)
+	if err == nil {
+		for i, was := range doc.Tables {
+			if now := tables[i].Member; was.Member != 0 && now != was.Member {
+				err = errors.Join(err, fmt.Errorf("table %s was taken out of publication %s and added again, so that changes are missing\nHint: drop the pipeline and start it again, which copies the tables anew", &was, doc.Publication))
+			}
+		}
+	}
+	if err != nil && !unreachable(err) {
+		return fmt.Errorf("%w: %w", err, microbatch.ErrRangeChanged)
+	}
+	return err
 }
 
 // position is the end of the server's log.
@@ -208,37 +223,20 @@ func (g *Capture) target() LSN {
 	return g.shared.target
 }
 
-// retainedBytes is how much WAL a slot may hold back before people are told.
-const retainedBytes = 1 << 30
-
-// watch looks now and then at what the server keeps. What goes wrong with it, the stream meets, too.
-func (g *Capture) watch(ctx context.Context, name string) {
-	_ = g.opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		s, err := lookAtSlot(ctx, conn, name)
+// watch looks now and then at what the server keeps, and whether it still sends everything.
+func (g *Capture) watch(ctx context.Context, doc *document) error {
+	err := g.opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		s, err := lookAtSlot(ctx, conn, doc.Slot)
 		if err == nil && s != nil {
-			g.warnRetained(s)
+			g.retains(s)
+		}
+		if err == nil {
+			err = stillPublished(ctx, conn, doc)
 		}
 		return err
 	})
-}
-
-func (g *Capture) warnRetained(s *slot) {
-	if s.walStatus == "unreserved" || s.retained >= retainedBytes {
-		g.opt.Logger.Warn("the server keeps a lot of its log for this pipeline", "retained", term.Bytes(s.retained), "wal_status", s.walStatus)
+	if errors.Is(err, microbatch.ErrRangeChanged) {
+		return err
 	}
-}
-
-// A logger says when the connection is lost and found.
-type logger struct {
-	*slog.Logger
-	slot string
-	last time.Time
-}
-
-func (l *logger) lost(err error, failures int) {
-	if failures > 1 && time.Since(l.last) < time.Minute {
-		return
-	}
-	l.last = time.Now()
-	l.Warn("changes cannot be received; it is tried again", "slot", l.slot, "failures", failures, "error", err)
+	return nil // what goes wrong with the server, the stream meets, too
 }

@@ -65,7 +65,8 @@ type Options struct {
 	// Logger is told about lost connections and retained WAL. Defaults to slog.Default.
 	Logger *slog.Logger
 
-	segmentBytes int64 // of the log; for tests
+	segmentBytes int64         // of the log; for tests
+	watchEvery   time.Duration // how often the slot and the publication are looked at; defaults to 10 s
 }
 
 func (o Options) withDefaults() Options {
@@ -82,6 +83,9 @@ func (o Options) withDefaults() Options {
 	o.Tables = tables
 	if o.Heartbeat == 0 {
 		o.Heartbeat = 10 * time.Second
+	}
+	if o.watchEvery == 0 {
+		o.watchEvery = 10 * time.Second
 	}
 	if o.FS == nil {
 		o.FS = vfs.OS{}

@@ -64,13 +64,16 @@ func checkPublication(ctx context.Context, conn *pgx.Conn, name string, tables [
 	return errors.Join(problems...)
 }
 
-// published says whether a publication has a table, and takes the columns that it leaves out from the relation.
+// published says whether a publication has a table, notes as which member, and takes the columns that it leaves out
+// from the relation.
 func published(ctx context.Context, conn *pgx.Conn, name string, r *relation) (bool, error) {
 	// Why to_jsonb: servers before 15 have neither column.
 	var filter *string
 	var columns []string
-	err := conn.QueryRow(ctx, `SELECT to_jsonb(p) ->> 'rowfilter', (SELECT array_agg(a) FROM jsonb_array_elements_text(to_jsonb(p) -> 'attnames') a)
-FROM pg_publication_tables p WHERE pubname = $1 AND schemaname = $2 AND tablename = $3`, name, r.Schema, r.Name).Scan(&filter, &columns)
+	err := conn.QueryRow(ctx, `SELECT to_jsonb(p) ->> 'rowfilter', (SELECT array_agg(a) FROM jsonb_array_elements_text(to_jsonb(p) -> 'attnames') a),
+coalesce((SELECT m.oid FROM pg_publication_rel m JOIN pg_publication o ON o.oid = m.prpubid WHERE o.pubname = $1 AND m.prrelid = $2), 0)
+FROM pg_publication_tables p JOIN pg_class c ON c.oid = $2 AND c.relname = tablename JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = schemaname
+WHERE pubname = $1`, name, r.OID).Scan(&filter, &columns, &r.Member)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil
 	}

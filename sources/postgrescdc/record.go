@@ -76,6 +76,9 @@ type relation struct {
 	Name     string   `json:"name"`
 	Identity string   `json:"identity"` // d, i or f, as in pg_class.relreplident
 	Columns  []column `json:"columns"`
+	// Member is the row of pg_publication_rel, 0 if the publication has the table by its schema or with all: a table that is
+	// taken out and added again is another member.
+	Member uint32 `json:"member,omitempty"`
 	// Sources are the declared names of those who read it, Key the columns of their PRIMARY KEY.
 	Sources []string `json:"sources"`
 	Key     []string `json:"key,omitempty"`

@@ -20,7 +20,7 @@ func (s *stream) relation(ctx context.Context, d described) error {
 		return nil
 	}
 	was := &s.w.doc.Tables[at]
-	now := relation{OID: d.oid, Schema: d.schema, Name: d.name, Identity: string(d.identity), Sources: was.Sources, Key: was.Key}
+	now := relation{OID: d.oid, Schema: d.schema, Name: d.name, Identity: string(d.identity), Sources: was.Sources, Key: was.Key, Member: was.Member}
 	for _, c := range d.columns {
 		now.Columns = append(now.Columns, column{Name: c.name, Type: c.oid, Mod: c.mod, Identity: c.identity && d.identity != 'f'})
 	}
@@ -45,7 +45,12 @@ func (s *stream) relation(ctx context.Context, d described) error {
 // and added again is another one.
 func (s *stream) number(ctx context.Context, was, now *relation) error {
 	is := relation{OID: now.OID, Identity: now.Identity}
-	err := s.g.opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error { return is.readColumns(ctx, conn) })
+	err := s.g.opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		if err := is.readColumns(ctx, conn); err != nil {
+			return err
+		}
+		return stillPublished(ctx, conn, &s.w.doc)
+	})
 	if err != nil {
 		return err
 	}
@@ -80,6 +85,8 @@ func (o Options) stillFits(was, now *relation) error {
 	switch {
 	case now.Identity == "f":
 		return nil
+	case now.Identity == "n":
+		return fmt.Errorf("table %s has REPLICA IDENTITY NOTHING now: its updates and deletes do not say which row", was)
 	case len(was.Key) == 0:
 		return fmt.Errorf("table %s no longer has REPLICA IDENTITY FULL, so that its changes do not say which rows are deleted", was)
 	case !sameNames(identity, was.Key):

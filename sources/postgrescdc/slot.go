@@ -33,6 +33,11 @@ type slot struct {
 	confirmed *LSN
 	walStatus string
 	retained  int64 // bytes
+	// left is how many bytes more the server's log may grow before the slot is given up, -1 without a limit.
+	left int64
+	// invalid says why the slot was given up, on servers that tell (PostgreSQL 17).
+	invalid  string
+	failover bool
 }
 
 // lookAtSlot returns nil if there is none.
@@ -40,8 +45,9 @@ func lookAtSlot(ctx context.Context, conn *pgx.Conn, name string) (*slot, error)
 	s := &slot{}
 	var confirmed *string
 	err := conn.QueryRow(ctx, `SELECT coalesce(plugin, ''), coalesce(database, ''), active_pid, confirmed_flush_lsn::text, coalesce(to_jsonb(s) ->> 'wal_status', ''),
-coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint
-FROM pg_replication_slots s WHERE slot_name = $1`, name).Scan(&s.plugin, &s.database, &s.pid, &confirmed, &s.walStatus, &s.retained)
+coalesce(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint,
+coalesce((to_jsonb(s) ->> 'safe_wal_size')::bigint, -1), coalesce(to_jsonb(s) ->> 'invalidation_reason', ''), coalesce((to_jsonb(s) ->> 'failover')::boolean, false)
+FROM pg_replication_slots s WHERE slot_name = $1`, name).Scan(&s.plugin, &s.database, &s.pid, &confirmed, &s.walStatus, &s.retained, &s.left, &s.invalid, &s.failover)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -62,7 +68,9 @@ func (s *slot) check(name string, have LSN) error {
 	switch {
 	case s == nil:
 		return gone(name, "is not there any more")
-	case s.walStatus == "lost" || s.confirmed == nil:
+	case s.invalid != "" && s.invalid != "wal_removed":
+		return gone(name, "was invalidated by the server ("+s.invalid+")")
+	case s.invalid != "" || s.walStatus == "lost" || s.confirmed == nil:
 		return gone(name, "was invalidated: the server has deleted changes that it had to keep for it (max_slot_wal_keep_size)")
 	case s.plugin != "pgoutput":
 		return fmt.Errorf("replication slot %s is of output plugin %s, and not of pgoutput\nHint: name another one with slot = '…'", name, s.plugin)
@@ -80,14 +88,27 @@ func inUse(name string, err error) error {
 	return fmt.Errorf("%w\nHint: is another engine running this pipeline? SELECT * FROM pg_stat_replication WHERE pid = (SELECT active_pid FROM pg_replication_slots WHERE slot_name = %s)", sink.Explain("read replication slot "+name, err), quoteLiteral(name))
 }
 
+// createSQL is the replication command that makes the slot.
+//
+// Why not the newer form for all: servers before 15 know the older one only.
+func (o Options) createSQL(name string, version int) (string, error) {
+	if !o.Failover {
+		return "CREATE_REPLICATION_SLOT " + quoteIdent(name) + " LOGICAL pgoutput EXPORT_SNAPSHOT", nil
+	}
+	if version < failoverServer {
+		return "", fmt.Errorf("option failover needs PostgreSQL %d, and the server is %d\nHint: remove the option; after a failover the slot is gone, and the pipeline has to be started anew", failoverServer/10000, version/10000)
+	}
+	return "CREATE_REPLICATION_SLOT " + quoteIdent(name) + " LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)", nil
+}
+
+// failoverServer is the first that synchronizes slots to standbys.
+const failoverServer = 170000
+
 // createSlot makes the slot and returns the snapshot as of which it begins.
 func (o Options) createSlot(ctx context.Context, w *wire, name string, version int) (at LSN, snapshot string, err error) {
-	create := "CREATE_REPLICATION_SLOT " + quoteIdent(name) + " LOGICAL pgoutput EXPORT_SNAPSHOT"
-	if o.Failover {
-		if version < 170000 {
-			return 0, "", fmt.Errorf("option failover needs PostgreSQL 17, and the server is %d", version/10000)
-		}
-		create = "CREATE_REPLICATION_SLOT " + quoteIdent(name) + " LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)"
+	create, err := o.createSQL(name, version)
+	if err != nil {
+		return 0, "", err
 	}
 	row, err := w.command(ctx, "create replication slot "+name, create)
 	switch code(err) {

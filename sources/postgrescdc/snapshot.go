@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -70,6 +71,13 @@ func (g *Capture) copyAll(ctx context.Context) (w *writer, err error) {
 	}
 	if doc.MadePublication {
 		if err := createPublication(ctx, conn, doc.Publication, doc.Tables); err != nil {
+			return nil, err
+		}
+		doc.Tables = slices.Clone(doc.Tables)
+		if err := checkPublication(ctx, conn, doc.Publication, doc.Tables); err != nil {
+			return nil, err
+		}
+		if err := w.describe(doc); err != nil { // with what the tables are in it
 			return nil, err
 		}
 	}

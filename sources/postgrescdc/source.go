@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/sources/ingestlog"
@@ -19,7 +20,11 @@ type Source struct {
 	close func() error
 }
 
-var _ microbatch.Source = (*Source)(nil)
+var (
+	_ microbatch.Source   = (*Source)(nil)
+	_ microbatch.Stater   = (*Source)(nil)
+	_ microbatch.Retainer = (*Source)(nil)
+)
 
 // NewReader reads the log of a captured table, maybe beside the engine that writes it: for verify and replay.
 func NewReader(o Options, name string) *Source {
@@ -131,6 +136,20 @@ func (d *decoding) boundary(at offsets, doc *document, recs []record) (bool, err
 	}
 	d.last = at.At
 	return at.At < d.to, d.rows.add(doc, recs, at.LSN)
+}
+
+// State implements microbatch.Stater.
+func (s *Source) State() string {
+	if s.g == nil {
+		return ""
+	}
+	s.g.mu.Lock()
+	defer s.g.mu.Unlock()
+	if s.g.waiting == nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(s.g.waiting.Error(), "\n")
+	return "changes cannot be received: " + line
 }
 
 // Ack implements microbatch.Source: the slot may forget what every source has acknowledged.

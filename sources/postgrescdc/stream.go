@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -25,7 +27,6 @@ type stream struct {
 	g    *Capture
 	w    *writer
 	live *liveRows
-	log  *logger
 
 	wire *wire
 	// tables are those of the log by their number on the server, as the server described them last on this connection.
@@ -40,11 +41,14 @@ type stream struct {
 	statusAt      time.Time
 	beatAt        time.Time
 	watchAt       time.Time
+	// asked says that the server wants an answer at once; probedAt is when it was last looked whether it shuts down.
+	asked    bool
+	probedAt time.Time
 }
 
 const (
 	statusEvery  = time.Second
-	watchEvery   = time.Minute
+	probeEvery   = time.Second
 	boundedEvery = 20 * time.Millisecond
 )
 
@@ -66,7 +70,7 @@ func (s *stream) run(ctx context.Context) {
 			s.g.fail(fmt.Errorf("capture changes: %w", err))
 			return
 		}
-		s.log.lost(err, failures)
+		s.g.waits(err)
 		timer := time.NewTimer(min(firstRetry<<min(failures-1, 10), maxRetry))
 		select {
 		case <-ctx.Done():
@@ -114,6 +118,7 @@ func (s *stream) session(ctx context.Context) error {
 	if err := s.start(ctx); err != nil {
 		return err
 	}
+	s.g.waits(nil)
 	s.tables, s.statusAt, s.confirmed = map[uint32]int{}, time.Time{}, 0
 	for {
 		if err := s.tick(ctx); err != nil {
@@ -195,6 +200,9 @@ func (s *stream) refused(err error) error {
 	case "55006":
 		return inUse(s.w.doc.Slot, err)
 	case "42704":
+		if strings.Contains(err.Error(), "publication") { // the server reads it as it was at each change
+			return fmt.Errorf("%w: %w\nHint: publication %s was dropped, so that changes are missing: drop the pipeline and start it again", sink.Explain("read changes", err), microbatch.ErrRangeChanged, s.w.doc.Publication)
+		}
 		return errors.Join(gone(s.w.doc.Slot, "is not there any more"), err)
 	case "55000":
 		return errors.Join(gone(s.w.doc.Slot, "can no longer be read"), err)
@@ -234,7 +242,7 @@ func (s *stream) data(ctx context.Context, b []byte) error {
 			s.quiet = max(s.quiet, end)
 		}
 		if b[17] == 1 {
-			s.statusAt = time.Time{}
+			s.asked, s.statusAt, s.beatAt = true, time.Time{}, time.Time{}
 		}
 		return nil
 	case len(b) >= 26 && b[0] == 'w':
@@ -247,9 +255,11 @@ func (s *stream) data(ctx context.Context, b []byte) error {
 // tick does what is due: a beat, a status to the server, a look at what the server retains.
 func (s *stream) tick(ctx context.Context) error {
 	now := time.Now()
-	if now.Sub(s.watchAt) >= watchEvery {
+	if now.Sub(s.watchAt) >= s.g.opt.watchEvery {
 		if !s.watchAt.IsZero() { // it was just looked at
-			s.g.watch(ctx, s.w.doc.Slot)
+			if err := s.g.watch(ctx, &s.w.doc); err != nil {
+				return err
+			}
 		}
 		s.watchAt = now
 	}
@@ -274,7 +284,29 @@ func (s *stream) tick(ctx context.Context) error {
 	}
 	s.statusAt, s.confirmed = now, max(confirm, s.confirmed)
 	s.g.told(s.w, s.server, s.quiet)
-	return s.status(now, bounded)
+	if err := s.status(now, bounded); err != nil {
+		return err
+	}
+	return s.makeWay(ctx, now)
+}
+
+// makeWay hangs up on a server that shuts down. It waits for all that it sent to be confirmed, and a batch that it
+// no longer lets us commit never is: with the target on the same server it would wait for ever.
+func (s *stream) makeWay(ctx context.Context, now time.Time) error {
+	if !s.asked {
+		return nil
+	}
+	s.asked = false
+	if s.confirmed >= max(s.quiet, s.w.lsn) || now.Sub(s.probedAt) < probeEvery {
+		return nil
+	}
+	s.probedAt = now
+	// Why a connection: the protocol of replication does not say it, and a new session is told.
+	err := s.g.opt.withSession(ctx, func(context.Context, *pgx.Conn) error { return nil })
+	if code(err) == "57P03" {
+		return fmt.Errorf("the server shuts down: %w", err)
+	}
+	return nil
 }
 
 // status tells the server what was received and what may be forgotten.

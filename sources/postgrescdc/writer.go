@@ -98,7 +98,7 @@ func (w *writer) flush() error {
 	body := appendHeader(make([]byte, 0, headerBytes+len(b.doc)+8+len(w.buf)), &b)
 	body = append(body, w.buf...)
 	if len(body) > ingestlog.MaxEntryBytes {
-		return fmt.Errorf("a row takes %d bytes in the log, and %d are allowed\nHint: publish fewer columns of the table: ALTER PUBLICATION … SET TABLE … (columns)", len(body), ingestlog.MaxEntryBytes)
+		return fmt.Errorf("a row takes %d bytes in the log, and %d are allowed\nHint: drop the pipeline, and start it again with a publication that leaves the large columns out: CREATE PUBLICATION … FOR TABLE … (columns)", len(body), ingestlog.MaxEntryBytes)
 	}
 	at, err := w.log.Append(ingestlog.Entry{Rows: w.positions, Body: body})
 	if err != nil {
