@@ -114,7 +114,8 @@ func randomTransaction(conn *pgx.Conn, rng *rand.Rand) error {
 		case 0:
 			sql = append(sql, fmt.Sprintf("WITH d AS (UPDATE account SET amount = amount - %d WHERE id = %d RETURNING 1) INSERT INTO loose SELECT 'from %d', %d FROM d", by, id, id, by))
 		case 1:
-			sql = append(sql, fmt.Sprintf("WITH d AS (DELETE FROM loose WHERE ctid = (SELECT ctid FROM loose ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING amount) UPDATE account SET amount = amount + (SELECT amount FROM d) WHERE id = (SELECT min(id) FROM account) AND EXISTS (SELECT FROM d)"))
+			sql = append(sql, "WITH d AS (DELETE FROM loose WHERE ctid = (SELECT ctid FROM loose ORDER BY random() LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING amount), u AS (UPDATE account SET amount = amount + (SELECT amount FROM d) WHERE id = (SELECT min(id) FROM account) AND EXISTS (SELECT FROM d) RETURNING 1) "+
+				"INSERT INTO loose SELECT 'kept', amount FROM d WHERE NOT EXISTS (SELECT FROM u)") // the account may be gone once its lock is free
 		case 2:
 			sql = append(sql, fmt.Sprintf("INSERT INTO account VALUES (%d, 'new', 0) ON CONFLICT (id) DO UPDATE SET owner = 'again'", id))
 		case 3:
