@@ -79,7 +79,7 @@ func isGrown(fsys vfs.FS, saved, own string, before, now []string) (bool, error)
 			return false, err
 		}
 		b, err := head(fsys, filepath.Join(own, filepath.FromSlash(name)))
-		if err != nil || !bytes.Equal(a, b) {
+		if err != nil || !bytes.HasPrefix(b, a) {
 			return false, err
 		}
 	}

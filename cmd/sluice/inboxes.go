@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/sluice-sql/sluice/internal/vfs"
 	httpsource "github.com/sluice-sql/sluice/sources/http"
+	"github.com/sluice-sql/sluice/sources/ingestlog"
 	"github.com/sluice-sql/sluice/sources/intake"
 )
 
@@ -56,6 +58,16 @@ func (n *inboxes) attach(l *loaded, dir pipelineDir, as ownership) error {
 	defer n.mu.Unlock()
 	if n.open[l.Name] == nil {
 		n.open[l.Name] = map[string]*posted{}
+	}
+	// Why: rows for a source that the file no longer has would be acknowledged, and never be read.
+	var gone []error
+	for name := range n.open[l.Name] {
+		if !slices.ContainsFunc(l.posted, func(s postedSource) bool { return s.name == name }) {
+			gone = append(gone, n.end(l.Name, name))
+		}
+	}
+	if err := errors.Join(gone...); err != nil {
+		return fmt.Errorf("close sources that are gone: %w", err)
 	}
 	for _, s := range l.posted {
 		p, err := n.open[l.Name][s.name].renewed(s, dir, as, n.log)
@@ -207,15 +219,22 @@ func (n *inboxes) remove(pipeline string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var errs []error
-	for name, p := range n.open[pipeline] {
-		if server := n.servers[p.source.http.Listen]; server != nil && !server.Remove(pipeline, name) {
-			errs = append(errs, server.Close())
-			delete(n.servers, p.source.http.Listen)
-		}
-		errs = append(errs, p.inbox.Close())
+	for name := range n.open[pipeline] {
+		errs = append(errs, n.end(pipeline, name))
 	}
 	delete(n.open, pipeline)
 	return errors.Join(errs...)
+}
+
+// end closes one Inbox. mu is held.
+func (n *inboxes) end(pipeline, name string) (err error) {
+	p := n.open[pipeline][name]
+	if server := n.servers[p.source.http.Listen]; server != nil && !server.Remove(pipeline, name) {
+		err = server.Close()
+		delete(n.servers, p.source.http.Listen)
+	}
+	delete(n.open[pipeline], name)
+	return errors.Join(err, p.inbox.Close())
 }
 
 // Close takes no more rows.
@@ -237,11 +256,15 @@ func (n *inboxes) Close() error {
 	return errors.Join(errs...)
 }
 
-// markMoved has the daemon that a pipeline's directory is copied from acknowledge no more rows.
-func markMoved(from pipelineDir) error {
-	dirs, err := filepath.Glob(filepath.Join(from.tablesDir(), "h_*"))
-	for _, dir := range dirs {
-		err = errors.Join(err, intake.MarkMoved(vfs.OS{}, dir))
+// markMoved has the daemon that a pipeline's directory is copied from acknowledge no more rows, and confirm no more
+// changes to a replication slot.
+func markMoved(from pipelineDir) (err error) {
+	for _, pattern := range []string{"h_*", "cdc*"} {
+		dirs, gerr := filepath.Glob(filepath.Join(from.tablesDir(), pattern))
+		err = errors.Join(err, gerr)
+		for _, dir := range dirs {
+			err = errors.Join(err, ingestlog.MarkMoved(vfs.OS{}, dir))
+		}
 	}
 	return err
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/sluice-sql/sluice/server"
 	"github.com/sluice-sql/sluice/sinks/postgres"
-	"github.com/sluice-sql/sluice/sources/intake"
+	"github.com/sluice-sql/sluice/sources/ingestlog"
 )
 
 // engineOwner names this process in leases: machine, process, and a random part, because numbers of processes
@@ -226,7 +226,7 @@ func bringTree(ctx context.Context, from, to string) error {
 			return fs.SkipDir
 		case d.IsDir():
 			return os.MkdirAll(target, 0o700)
-		case !d.Type().IsRegular(), name == "LOCK", name == intake.MovedFile, strings.HasSuffix(name, ".tmp"), strings.HasPrefix(name, ".tmp-"), strings.HasPrefix(name, ".new-"):
+		case !d.Type().IsRegular(), name == "LOCK", name == ingestlog.MovedFile, strings.HasSuffix(name, ".tmp"), strings.HasPrefix(name, ".tmp-"), strings.HasPrefix(name, ".new-"):
 			return nil
 		case strings.HasSuffix(name, ".snap") && os.Link(path, target) == nil:
 			return nil

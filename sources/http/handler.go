@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/sluice-sql/sluice/internal/loopback"
+	"github.com/sluice-sql/sluice/sources/ingestlog"
 	"github.com/sluice-sql/sluice/sources/intake"
 )
 
@@ -105,7 +106,7 @@ func (h *Handler) refuse(w http.ResponseWriter, err error) {
 		p.retryAfter = lagSeconds
 	case errors.Is(err, intake.ErrKeyReused):
 		p = problem(http.StatusUnprocessableEntity, "key_reused", "a retry must send the same rows; other rows need a new key", "the Idempotency-Key was used for other rows")
-	case errors.Is(err, intake.ErrMoved):
+	case errors.Is(err, ingestlog.ErrMoved):
 		p = Unavailable("send it to the daemon that runs the pipeline now, with the same Idempotency-Key", "another daemon goes on with the pipeline")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		p = problem(http.StatusServiceUnavailable, "canceled", "send it again with the same Idempotency-Key", "the request was given up while it waited")

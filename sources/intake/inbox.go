@@ -30,7 +30,7 @@ type Options struct {
 	RetentionBytes int64
 	// SegmentBytes is the size of the log's files, which are deleted whole. Defaults to 64 MiB.
 	SegmentBytes int64
-	// Owner says that whoever opens the Inbox owns what it is a part of now, whoever did before; see MarkMoved.
+	// Owner says that whoever opens the Inbox owns what it is a part of now, whoever did before; see ingestlog.MarkMoved.
 	Owner bool
 	// KeepEvery is how many bytes are appended between two writes of the file of keys. Defaults to 64 MiB.
 	KeepEvery int64
@@ -105,9 +105,9 @@ func Open(opt Options) (_ *Inbox, err error) {
 		opt.Logger.Warn("an ingest log had a torn tail, which was cut off; a copy was kept", "tail", torn, "copy", torn.Copy)
 	}
 	if opt.Owner {
-		err = unmark(opt.FS, opt.Dir)
+		err = ingestlog.Own(opt.FS, opt.Dir)
 	} else {
-		err = stayed(opt.FS, opt.Dir)
+		err = ingestlog.Stayed(opt.FS, opt.Dir)
 	}
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
@@ -215,6 +215,11 @@ func (b *Inbox) append(d Delivery, sum digest) (Receipt, error) {
 	b.keep(bytes)
 	return Receipt{From: first, To: first + ingestlog.Position(len(d.Rows))}, b.stayed()
 }
+
+func (b *Inbox) stayed() error { return ingestlog.Stayed(b.opt.FS, b.opt.Dir) }
+
+// Own takes the mark of a log that was moved away: whoever has the Inbox open owns what it is a part of now.
+func (b *Inbox) Own() error { return ingestlog.Own(b.opt.FS, b.opt.Dir) }
 
 // now is the time in microseconds; it never goes back. mu is held.
 func (b *Inbox) now() int64 {

@@ -251,24 +251,24 @@ func TestMoved(t *testing.T) {
 	m := vfs.NewMem()
 	b := open(t, m, Options{})
 	put(t, b, "a", "row")
-	if err := MarkMoved(m, "/in"); err != nil {
+	if err := ingestlog.MarkMoved(m, "/in"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Put(t.Context(), delivery("b", "row")); !errors.Is(err, ErrMoved) {
+	if _, err := b.Put(t.Context(), delivery("b", "row")); !errors.Is(err, ingestlog.ErrMoved) {
 		t.Errorf("Put: %v", err)
 	}
-	if err := b.Ready("b"); !errors.Is(err, ErrMoved) {
+	if err := b.Ready("b"); !errors.Is(err, ingestlog.ErrMoved) {
 		t.Errorf("Ready: %v", err)
 	}
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(Options{Dir: "/in", FS: m}); !errors.Is(err, ErrMoved) {
+	if _, err := Open(Options{Dir: "/in", FS: m}); !errors.Is(err, ingestlog.ErrMoved) {
 		t.Errorf("Open: %v", err)
 	}
 	b = open(t, m, Options{Owner: true})
 	put(t, b, "c", "row")
-	if err := errors.Join(MarkMoved(m, "/in"), b.Own()); err != nil {
+	if err := errors.Join(ingestlog.MarkMoved(m, "/in"), b.Own()); err != nil {
 		t.Fatal(err)
 	}
 	put(t, b, "d", "row")

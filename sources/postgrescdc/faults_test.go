@@ -2,14 +2,18 @@ package postgrescdc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sluice-sql/sluice/internal/pgtest"
 	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/sources/ingestlog"
 	"github.com/sluice-sql/sluice/sources/sourcetest"
 )
 
@@ -436,4 +440,51 @@ func TestCheckOfAnotherVersion(t *testing.T) {
 		_, err := Check(context.Background(), o)
 		mustContain(t, err, c.want)
 	}
+}
+
+// A daemon that is taken over from confirms nothing any more: the slot must have all that the copy of its log has not.
+func TestMovedLogConfirmsNothing(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)", "INSERT INTO account VALUES (1, 'a', 2)")
+	o := options(t, url, account)
+	g, r := open(t, o), newReplica(t, account)
+	s := g.Source(account.Name)
+	next := func(r *replica, rows int) {
+		for len(r.last) < rows {
+			got, err := s.Poll(t.Context(), r.from, microbatch.Limits{})
+			if errors.Is(err, ingestlog.ErrMoved) {
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.apply(got)
+		}
+		if err := s.Ack(t.Context(), r.from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next(r, 1)
+	if err := ingestlog.MarkMoved(vfs.OS{}, o.Dir); err != nil {
+		t.Fatal(err)
+	}
+	taken := o
+	taken.Dir = t.TempDir() + "/cdc"
+	if err := os.CopyFS(taken.Dir, os.DirFS(o.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, url, "INSERT INTO account VALUES (2, 'b', 3)")
+	late := newReplica(t, account)
+	late.from = r.from
+	next(late, 1) // by the old one
+	for n := 0; n < 300 && g.failure() == nil; n++ {
+		pgtest.Exec(t, url, "SELECT pg_sleep(0.01)")
+	}
+	if err := g.failure(); !errors.Is(err, ingestlog.ErrMoved) {
+		t.Errorf("it ended with: %v", err)
+	}
+	closing(t, s)
+	catchUp(t, taken, r)
+	r.equal(url, "SELECT id, owner, amount FROM account")
 }

@@ -83,6 +83,9 @@ func (g *Capture) openLog() (err error) {
 	if g.log, err = ingestlog.Open(g.opt.Dir, ingestlog.Options{FS: g.opt.FS, Truncate: g.opt.Retention > 0, SegmentBytes: g.opt.segmentBytes}); err != nil {
 		return err
 	}
+	if err := ingestlog.Own(g.opt.FS, g.opt.Dir); err != nil {
+		return errors.Join(err, g.log.Close())
+	}
 	if torn := g.log.Torn(); torn != nil {
 		g.opt.Logger.Warn("an ingest log had a torn tail, which was cut off; a copy was kept", "log", g.opt.Dir, "tail", torn, "copy", torn.Copy)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/failpoint"
 	"github.com/sluice-sql/sluice/microbatch"
 	sink "github.com/sluice-sql/sluice/sinks/postgres"
+	"github.com/sluice-sql/sluice/sources/ingestlog"
 )
 
 var (
@@ -278,6 +279,10 @@ func (s *stream) tick(ctx context.Context) error {
 		return nil
 	}
 	if confirm > s.confirmed {
+		// Whoever goes on from a copy of the log must find in the slot what the copy has not.
+		if err := ingestlog.Stayed(s.g.opt.FS, s.g.opt.Dir); err != nil {
+			return err
+		}
 		if err := fpConfirm.Hit(); err != nil {
 			return err
 		}
