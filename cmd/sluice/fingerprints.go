@@ -17,7 +17,8 @@ var neutralOptions = map[string][]string{
 	"nexmark":         {"events", "rate"},
 	"postgres_lookup": {"url", "refresh"},
 	// Brokers may be renamed; another cluster's topic has another id, which the source refuses.
-	"kafka": append(names(kafkaClientOptions), "startup", "mode", "on_error", "group_id", "max_buffer_bytes", "discovery_interval", "format"),
+	"kafka": append(names(kafkaClientOptions), "startup", "mode", "on_error", "group_id", "max_buffer_bytes", "discovery_interval", "format",
+		"schema_registry_user", "schema_registry_password", "schema_registry_password_file"),
 	// What is captured is in the log, with the slot and the publication.
 	"postgres_cdc": {"url", "slot", "publication", "failover", "retention"},
 	"http": {"listen", "token", "token_file", "validate", "when_stopped", "max_body_bytes", "max_backlog_bytes", "idempotency_keys", "idempotency_window", "retention", "retention_bytes",

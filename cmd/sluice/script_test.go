@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs testdata/script/*.txtar with the real binary. Scripts whose names begin with pg_ get a
-// database of their own in SLUICE_POSTGRES, QUERIES is the folder of that name; those with kafka in them a broker in KAFKA, and kafka_ a schema registry in REGISTRY.
+// database of their own in SLUICE_POSTGRES, QUERIES is the folder of that name; those with kafka in them a broker in KAFKA
+// and a schema registry in REGISTRY.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -59,13 +60,9 @@ func TestScripts(t *testing.T) {
 			if strings.HasPrefix(name, "pg_") {
 				url = pgtest.URL(t)
 			}
-			kafka, brokers := brokerOf(t, name), ""
+			kafka, brokers, registry := brokerOf(t, name), "", ""
 			if kafka != nil {
-				brokers = strings.Join(kafka.Addrs, ",")
-			}
-			registry := ""
-			if strings.HasPrefix(name, "kafka_") {
-				registry = registrytest.New(t).URL()
+				brokers, registry = strings.Join(kafka.Addrs, ","), registrytest.New(t).URL()
 			}
 			testscript.Run(t, testscript.Params{
 				Files: []string{file}, WorkdirRoot: root, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",

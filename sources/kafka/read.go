@@ -35,7 +35,7 @@ func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatc
 		return nil, err
 	}
 	s.remember(end)
-	r := &reader{s: s, b: s.opt.Messages.Builder(), rows: rows, leaders: map[int32]leader{}}
+	r := &reader{s: s, b: s.opt.Messages.Builder(), rows: rows, leaders: s.leaders}
 	if begin != nil && len(begin.marks) > len(end.marks) {
 		return nil, fmt.Errorf("source %s: the range has %d partitions at its start and %d at its end: the offsets do not belong together", s.opt.Name, len(begin.marks), len(end.marks))
 	}
@@ -62,7 +62,7 @@ type reader struct {
 	s       *Source
 	b       *decode.Builder
 	rows    *microbatch.Rows
-	leaders map[int32]leader
+	leaders map[int32]leader // the source's: as of the last error, or of its connection
 	failing time.Time // since when there has been no answer
 }
 

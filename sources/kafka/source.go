@@ -25,6 +25,7 @@ type Source struct {
 	// What follows is set by connect, with the first Poll or Read.
 	cluster *cluster
 	topic   *topic
+	leaders map[int32]leader // for Read, which asks by itself
 	b       *buffer
 	f       *fetcher
 	stop    context.CancelFunc
@@ -68,7 +69,12 @@ func (s *Source) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.cluster, s.topic = c, t
+	s.cluster, s.topic, s.leaders = c, t, map[int32]leader{}
+	for _, l := range t.leaders {
+		if l.broker >= 0 {
+			s.leaders[l.partition] = l
+		}
+	}
 	s.b = newBuffer(s.opt.BufferBytes)
 	s.acks.start(c)
 	return nil
