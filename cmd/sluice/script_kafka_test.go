@@ -1,15 +1,20 @@
 package main
 
 import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/twmb/avro"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-sql/sluice/internal/kafkatest"
+	"github.com/sluice-sql/sluice/internal/registrytest"
 )
 
 // brokerOf starts a broker for the scripts that have kafka in their name. Those of pipelines from Kafka to PostgreSQL
@@ -25,8 +30,9 @@ func brokerOf(t *testing.T, script string) *kafkatest.Cluster {
 }
 
 // produce TOPIC PARTITIONS FILE makes a topic, if it is not there, and writes the lines of a file: a partition, a key or
-// - for none, and a value or - for none.
-func produce(c *kafkatest.Cluster, t *testing.T) func(*testscript.TestScript, bool, []string) {
+// - for none, and a value or - for none. A value "avro SUBJECT JSON" is written by the subject's newest schema, behind its
+// id, "hex DIGITS" as bytes.
+func produce(c *kafkatest.Cluster, reg *registrytest.Server, t *testing.T) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 3 {
 			ts.Fatalf("usage: produce TOPIC PARTITIONS FILE")
@@ -50,9 +56,59 @@ func produce(c *kafkatest.Cluster, t *testing.T) func(*testscript.TestScript, bo
 				r.Key = []byte(fields[1])
 			}
 			if fields[2] != "-" {
-				r.Value = []byte(fields[2])
+				r.Value, err = messageValue(reg, fields[2])
+				ts.Check(err)
 			}
 			kafkatest.Produce(t, cl, r)
 		}
+	}
+}
+
+func messageValue(reg *registrytest.Server, text string) ([]byte, error) {
+	if digits, ok := strings.CutPrefix(text, "hex "); ok {
+		return hex.DecodeString(digits)
+	}
+	rest, ok := strings.CutPrefix(text, "avro ")
+	if !ok {
+		return []byte(text), nil
+	}
+	subject, object, _ := strings.Cut(rest, " ")
+	latest, ok := reg.Latest(subject)
+	if !ok {
+		return nil, fmt.Errorf("subject %s has no schema", subject)
+	}
+	schema, err := avro.Parse(latest.Schema.Schema)
+	if err != nil {
+		return nil, err
+	}
+	var value any
+	if err := schema.DecodeJSON([]byte(object), &value); err != nil {
+		return nil, err
+	}
+	return schema.AppendEncode(binary.BigEndian.AppendUint32([]byte{0}, uint32(latest.ID)), value)
+}
+
+// register SUBJECT FILE makes an Avro schema the newest version of a subject, whatever becomes of requests.
+func register(reg *registrytest.Server) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: register SUBJECT FILE")
+		}
+		reg.Register(args[0], "AVRO", ts.ReadFile(args[1]))
+	}
+}
+
+// registry up|failing|cut|notfound says what becomes of requests to the schema registry from now on.
+func registry(reg *registrytest.Server) func(*testscript.TestScript, bool, []string) {
+	faults := map[string]registrytest.Fault{"up": registrytest.None, "failing": registrytest.Fail, "cut": registrytest.Cut, "notfound": registrytest.NotFound}
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 1 {
+			ts.Fatalf("usage: registry up|failing|cut|notfound")
+		}
+		fault, known := faults[args[0]]
+		if !known {
+			ts.Fatalf("usage: registry up|failing|cut|notfound")
+		}
+		reg.Break(fault)
 	}
 }

@@ -60,16 +60,17 @@ func TestScripts(t *testing.T) {
 			if strings.HasPrefix(name, "pg_") {
 				url = pgtest.URL(t)
 			}
-			kafka, brokers, registry := brokerOf(t, name), "", ""
+			kafka, brokers, schemas, schemasAt := brokerOf(t, name), "", (*registrytest.Server)(nil), ""
 			if kafka != nil {
-				brokers, registry = strings.Join(kafka.Addrs, ","), registrytest.New(t).URL()
+				schemas = registrytest.New(t)
+				brokers, schemasAt = strings.Join(kafka.Addrs, ","), schemas.URL()
 			}
 			testscript.Run(t, testscript.Params{
 				Files: []string{file}, WorkdirRoot: root, UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 				Setup: func(e *testscript.Env) error {
 					e.Setenv("SLUICE_POSTGRES", url)
 					e.Setenv("KAFKA", brokers)
-					e.Setenv("REGISTRY", registry)
+					e.Setenv("REGISTRY", schemasAt)
 					e.Setenv("SLUICE_STATE_DIR", filepath.Join(e.WorkDir, "state"))
 					e.Setenv("PSQLRC", os.DevNull)
 					e.Setenv("QUERIES", shipped)
@@ -77,7 +78,7 @@ func TestScripts(t *testing.T) {
 				},
 				Cmds: map[string]func(*testscript.TestScript, bool, []string){
 					"exits": exits, "await": await, "flipbit": flipBit, "start": start, "says": says, "signal": sendSignal, "ended": ended,
-					"produce": produce(kafka, t)},
+					"produce": produce(kafka, schemas, t), "register": register(schemas), "registry": registry(schemas)},
 			})
 		})
 	}
@@ -117,7 +118,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(path, args[2:]...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "SLUICE_POSTGRES", "SLUICE_STATE_DIR"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "SLUICE_POSTGRES", "SLUICE_STATE_DIR", "KAFKA", "REGISTRY"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	stdout, err := os.Create(ts.MkAbs(args[0] + ".out"))

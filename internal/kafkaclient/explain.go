@@ -3,6 +3,7 @@ package kafkaclient
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -27,6 +28,9 @@ func (o Options) hint(err error) string {
 	var dns *net.DNSError
 	var dial *net.OpError
 	var record tls.RecordHeaderError
+	var stranger x509.UnknownAuthorityError
+	var named x509.HostnameError
+	var alert tls.AlertError
 	switch {
 	case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, kerr.IllegalSaslState), errors.Is(err, kerr.UnsupportedSaslMechanism):
 		return "check sasl_user, its password, and sasl_mechanism"
@@ -36,6 +40,12 @@ func (o Options) hint(err error) string {
 		return fmt.Sprintf("user %q lacks an ACL: docs/kafka.md lists those that are needed", o.User)
 	case errors.As(err, &record):
 		return "the port does not speak TLS: leave tls out, or name the port that does"
+	case errors.As(err, &stranger):
+		return "the brokers' certificate is not trusted: name the one that signed it in tls_ca_file"
+	case errors.As(err, &named):
+		return "the brokers' certificate is for another name: set tls_server_name to one that it is for"
+	case errors.As(err, &alert), strings.Contains(err.Error(), "remote error: tls: "):
+		return "the brokers refuse the client's certificate, or the lack of one: set tls_cert_file and tls_key_file to one that they trust"
 	case errors.As(err, &dns):
 		return "check the name in brokers"
 	case errors.As(err, &dial) && dial.Op == "dial":

@@ -31,7 +31,7 @@ func Start(ctx context.Context, lib string, n int) (_ *Server, err error) {
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	cert, key, err := certificate()
+	cert, key, err := Certificate()
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +79,16 @@ func (s *Server) Close() error {
 		errs = append(errs, n.end(syscall.SIGKILL))
 	}
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+}
+
+// PIDs are the processes of the nodes that run.
+func (s *Server) PIDs() (pids []int) {
+	for _, n := range s.nodes {
+		if n.cmd != nil {
+			pids = append(pids, n.cmd.Process.Pid)
+		}
+	}
+	return pids
 }
 
 // Addrs are the addresses of all nodes without encryption; SecureAddrs those with TLS and SASL.

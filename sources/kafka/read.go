@@ -63,7 +63,7 @@ type reader struct {
 	b       *decode.Builder
 	rows    *microbatch.Rows
 	leaders map[int32]leader // the source's: as of the last error, or of its connection
-	failing time.Time // since when there has been no answer
+	failing time.Time        // since when there has been no answer
 }
 
 // partition reads [at, to) of one.

@@ -1,2 +1,0 @@
-CREATE SOURCE o (id BIGINT, amt DECIMAL(10,2), "at" TIMESTAMP, PRIMARY KEY (id) NOT ENFORCED) WITH (connector='file', format='debezium', path='a.ndjson');
-SELECT id, amt FROM o;
