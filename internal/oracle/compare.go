@@ -42,8 +42,6 @@ func (s *OneShot) compare(ctx context.Context, view, answer string, got []*vecto
 	if err != nil {
 		return nil, err
 	}
-	s.got[view].Set(got)
-	defer s.got[view].Set(nil)
 	var all, exact, float []string
 	for i, c := range v.Columns {
 		name := vector.QuoteIdent(c.Name)
@@ -57,8 +55,12 @@ func (s *OneShot) compare(ctx context.Context, view, answer string, got []*vecto
 	}
 	cols := strings.Join(all, ", ")
 	d := &Difference{View: view}
-	same, err := s.same(ctx, cols, answer, d)
-	if err != nil || same {
+	if same, err := s.matches(ctx, d, "SELECT "+cols+" FROM "+answer, got); err != nil || same {
+		return d, err
+	}
+	s.got[view].Set(got)
+	defer s.got[view].Set(nil)
+	if same, err := s.same(ctx, cols, answer, d); err != nil || same {
 		return d, err
 	}
 	statements := []string{
@@ -78,7 +80,7 @@ func (s *OneShot) compare(ctx context.Context, view, answer string, got []*vecto
 	return d, s.difference(ctx, d)
 }
 
-// same answers the common case, no difference at all, in one statement.
+// same answers the common case of a large table, no difference at all, in one statement.
 func (s *OneShot) same(ctx context.Context, cols, answer string, d *Difference) (bool, error) {
 	text, _, err := s.conn.QueryValue(ctx, "WITH w AS MATERIALIZED (SELECT "+cols+" FROM "+answer+"), "+
 		"g AS MATERIALIZED (SELECT "+cols+" FROM "+vector.QuoteIdent("got_"+d.View)+"()) "+

@@ -23,6 +23,7 @@ type OneShot struct {
 	got    map[string]*duck.Input
 	// want holds normalized answers; see CompareNormalized.
 	want       map[string]*duck.Input
+	answers    map[string]planned // by view; see matches
 	watermarks map[string]int64
 }
 
@@ -30,7 +31,7 @@ type OneShot struct {
 // see rows in arrival order.
 func New(ctx context.Context, plan *planner.Pipeline, o duck.Options) (_ *OneShot, err error) {
 	o.Threads = 1
-	s := &OneShot{plan: plan, inputs: map[string]*duck.Input{}, got: map[string]*duck.Input{}, want: map[string]*duck.Input{}}
+	s := &OneShot{plan: plan, inputs: map[string]*duck.Input{}, got: map[string]*duck.Input{}, want: map[string]*duck.Input{}, answers: map[string]planned{}}
 	if s.db, err = duck.Open(o); err != nil {
 		return nil, fmt.Errorf("open DuckDB: %w", err)
 	}
@@ -97,6 +98,9 @@ func (s *OneShot) Input(name string) *planner.SourceInput {
 // Close frees the instance.
 func (s *OneShot) Close() error {
 	var errs []error
+	for _, p := range s.answers {
+		errs = append(errs, p.stmt.Close())
+	}
 	if s.conn != nil {
 		errs = append(errs, s.conn.Close())
 	}
