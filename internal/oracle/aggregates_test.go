@@ -101,6 +101,7 @@ func fitting(param string) []string {
 // TestEveryAggregate tries every aggregate that DuckDB has, grouped and not, with FILTER, with DISTINCT,
 // and over an input that retracts.
 func TestEveryAggregate(t *testing.T) {
+	t.Parallel()
 	sc := newScreen(t)
 	calls := aggregateCalls(t, sc)
 	if len(calls) < 120 {

@@ -196,6 +196,7 @@ func statesOf(p *planner.Pipeline) string {
 // TestConstructsEqualOneShot runs the examples together and compares each with one-shot DuckDB after every
 // batch.
 func TestConstructsEqualOneShot(t *testing.T) {
+	t.Parallel()
 	var b strings.Builder
 	b.WriteString(constructSources)
 	for i, c := range constructs {

@@ -84,10 +84,10 @@ func TestEmitOnWindowClose(t *testing.T) {
 				rows = 120 // restarts cost most
 			}
 			for i, name := range []string{"t", "u"} {
-				sources[name] = &rowsSource{rows: generate(t, rowsQuery(rows, seed*5+int64(i))), cut: func() int64 { return int64(rng.Intn(30)) }}
+				sources[name] = &rowsSource{rows: generate(t, rowsQuery(rows, seed*5+int64(i))), cut: func() int64 { return int64(rng.Intn(40)) }}
 			}
 			sink := newSink(t, p, sources)
-			oracletest.Run(t, config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Fail: tc.fail, Replay: true})
+			oracletest.Run(t, config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Fail: tc.fail, Replay: tc.fail})
 			if sink.Commits < 5 {
 				t.Errorf("only %d batches were compared", sink.Commits)
 			}

@@ -170,6 +170,7 @@ func (b *batches) add(batch, world int, e event) {
 func TestExhaustiveChanges(t *testing.T) {
 	for _, kind := range []string{"weighted", "keyed"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := newStepper(t, incrementalPlan(t, operatorsSQL(kind, operators)))
 			worlds := 0
 			b := &batches{}
@@ -206,6 +207,7 @@ func TestExhaustiveChanges(t *testing.T) {
 func TestExhaustiveTotals(t *testing.T) {
 	for _, kind := range []string{"weighted", "keyed"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			s := newStepper(t, incrementalPlan(t, operatorsSQL(kind, totals)))
 			b := &batches{}
 			n := 0

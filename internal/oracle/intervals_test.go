@@ -80,11 +80,11 @@ func TestIntervalJoinsEqualOneShot(t *testing.T) {
 		rng := rand.New(rand.NewSource(seed))
 		sources := map[string]*rowsSource{}
 		for i, name := range []string{"t", "u"} {
-			most := 8 + 22*int((seed+int64(i))%2) // one source is ahead of the other
-			sources[name] = &rowsSource{rows: generate(t, rowsQuery(150, seed*11+int64(i))), cut: func() int64 { return int64(rng.Intn(most)) }}
+			most := 14 + 26*int((seed+int64(i))%2) // one source is ahead of the other
+			sources[name] = &rowsSource{rows: generate(t, rowsQuery(120, seed*11+int64(i))), cut: func() int64 { return int64(rng.Intn(most)) }}
 		}
 		sink := newSink(t, p, sources)
-		oracletest.Run(t, config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Fail: seed > 1, Replay: true})
+		oracletest.Run(t, config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Fail: seed > 1, Replay: seed > 1})
 	}
 }
 
@@ -121,6 +121,7 @@ func TestIntervalJoinStateShrinks(t *testing.T) {
 // TestIntervalJoinsOfChangesEqualOneShot is the same over weighted sources: a row that may still be deleted
 // must be there to be deleted, and one whose delete is late stays in the result.
 func TestIntervalJoinsOfChangesEqualOneShot(t *testing.T) {
+	t.Parallel()
 	watermark := ", WATERMARK FOR ts AS ts - INTERVAL '6 seconds'"
 	text := changingSQL("t", "weighted", watermark) + changingSQL("u", "weighted", watermark)
 	var names []string
@@ -144,7 +145,7 @@ func TestIntervalJoinsOfChangesEqualOneShot(t *testing.T) {
 	rng := rand.New(rand.NewSource(9))
 	sources := map[string]*rowsSource{}
 	for i, name := range []string{"t", "u"} {
-		sources[name] = &rowsSource{rows: changes(t, "weighted", 120, int64(90+i)), cut: func() int64 { return int64(rng.Intn(20)) }}
+		sources[name] = &rowsSource{rows: changes(t, "weighted", 120, int64(90+i)), cut: func() int64 { return int64(rng.Intn(32)) }}
 	}
 	sink := newSink(t, p, sources)
 	oracletest.Run(t, config(t, p, sources, sink), sink, oracletest.Options{Rand: rng, Replay: true})

@@ -100,11 +100,7 @@ func randomPicks(kind string, n int, rng *rand.Rand) []pick {
 
 // wideChanges makes the rows of n changes of a wide source.
 func wideChanges(t testing.TB, kind string, n int, seed int64) *vector.Chunk {
-	key := fmt.Sprint(kind, n, " ", seed)
-	if wideChunks[key] == nil {
-		wideChunks[key] = generate(t, wideChangesSQL(kind, n, seed))
-	}
-	return wideChunks[key]
+	return wideChunkOf(t, wideChangesSQL(kind, n, seed))
 }
 
 func wideChangesSQL(kind string, n int, seed int64) string {

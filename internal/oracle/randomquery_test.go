@@ -398,7 +398,7 @@ func soakRange(t *testing.T, few int) (first int64, n int) {
 // plain DuckDB after every batch. A failure prints the shrunk query; keep it in testdata/regressions.
 func TestRandomQueries(t *testing.T) {
 	const pack = 16
-	first, n := soakRange(t, 112)
+	first, n := soakRange(t, 80)
 	sc := newScreen(t)
 	var incremental, full, skipped int
 	reasons := map[string]int{}
@@ -475,7 +475,7 @@ func regressions(t *testing.T) (out []namedQuery) {
 // TestRegressions runs every query that a random test once caught.
 func TestRegressions(t *testing.T) {
 	for _, watermark := range []string{"", "ts - INTERVAL '4 seconds'"} {
-		tr := trial{watermark: watermark, seed: 3, rows: 160, cut: 40, fail: watermark != ""}
+		tr := trial{watermark: watermark, seed: 3, rows: 120, cut: 40, fail: watermark != ""}
 		tr.queries = regressions(t)
 		p, err := tr.run(t)
 		if err != nil {

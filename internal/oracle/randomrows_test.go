@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sluice-sql/sluice/internal/duck"
@@ -211,14 +212,19 @@ func (tr trial) chunk(t testing.TB, i int) *vector.Chunk {
 	}
 }
 
-var wideChunks = map[string]*vector.Chunk{}
+var wideChunks sync.Map // of chunks by what made them
 
 func wideChunk(t testing.TB, n int, seed int64) *vector.Chunk {
-	key := fmt.Sprint(n, " ", seed)
-	if wideChunks[key] == nil {
-		wideChunks[key] = generate(t, wideRows(n, seed))
+	return wideChunkOf(t, wideRows(n, seed))
+}
+
+func wideChunkOf(t testing.TB, sql string) *vector.Chunk {
+	c, ok := wideChunks.Load(sql)
+	if !ok {
+		c = generate(t, sql)
+		wideChunks.Store(sql, c)
 	}
-	return wideChunks[key]
+	return c.(*vector.Chunk)
 }
 
 // failing runs views together and finds those that fail, each with its error; errOneShot is none.

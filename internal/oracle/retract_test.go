@@ -19,6 +19,7 @@ import (
 func TestTakenBack(t *testing.T) {
 	for _, kind := range []string{"weighted", "keyed"} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			text := changingSQL("t", kind, "") + changingSQL("u", kind, "")
 			all := map[string]string{}
 			for _, some := range []map[string]string{views, joins, marks, asofs, laterals} {
