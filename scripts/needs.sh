@@ -32,14 +32,23 @@ have_java() {
 
 have_maven() { have_java && command -v mvn >/dev/null; }
 
+# java_package prefers the version that the tests were written with: a distribution's default may be older.
+java_package() {
+  if apt-cache show openjdk-17-jre-headless >/dev/null 2>&1; then
+    echo openjdk-17-jre-headless
+  else
+    echo default-jre-headless
+  fi
+}
+
 packages=()
 missing=()
 for need in "$@"; do
   case $need in
     compiler) have_compiler || { packages+=(gcc g++ libc6-dev); missing+=("a C++ compiler (DuckDB is linked in)"); } ;;
     postgres) have_postgres || { packages+=(postgresql); missing+=("a PostgreSQL server"); } ;;
-    java) have_java || { packages+=(default-jre-headless); missing+=("Java 17 or newer (for a Kafka broker)"); } ;;
-    maven) have_maven || { packages+=(default-jre-headless maven); missing+=("Maven and Java 17 (to fetch a Kafka broker)"); } ;;
+    java) have_java || { packages+=(java); missing+=("Java 17 or newer (for a Kafka broker)"); } ;;
+    maven) have_maven || { packages+=(java maven); missing+=("Maven and Java 17 (to fetch a Kafka broker)"); } ;;
     *) echo "scripts/needs.sh: unknown need: $need" >&2; exit 2 ;;
   esac
 done
@@ -50,10 +59,19 @@ if ! command -v apt-get >/dev/null; then
   echo "Hint: install it with your system's package manager; with Homebrew: brew install postgresql@17 openjdk maven, with Xcode: xcode-select --install" >&2
   exit 1
 fi
+# java_names puts its package's name in place of java.
+java_names() {
+  local i
+  for i in "${!packages[@]}"; do
+    if [ "${packages[i]}" = java ]; then packages[i]=$(java_package); fi
+  done
+}
+
 sudo=()
 if [ "$(id -u)" != 0 ]; then
   # Why -n: a password prompt would hang where nobody is there to answer it.
   if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
+    java_names
     echo "Hint: run this first, as root: apt-get install ${packages[*]}" >&2
     exit 1
   fi
@@ -62,8 +80,9 @@ fi
 
 apt_get() { ${sudo[@]+"${sudo[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" </dev/null >&2; }
 
-echo "installing ${packages[*]}" >&2
 apt_get update || echo "apt-get update failed; trying with the package lists that are there" >&2
+java_names # only now: a fresh image has no lists to look in
+echo "installing ${packages[*]}" >&2
 apt_get install -y --no-install-recommends "${packages[@]}"
 
 for need in "$@"; do
