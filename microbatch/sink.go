@@ -21,7 +21,8 @@ type Sink interface {
 	// says. After Open returns, no engine with an older epoch can commit.
 	Open(ctx context.Context, pipeline string, targets []Target) (Ledger, error)
 	// Stage is phase 1: the batch's rows become durable in the sink but not visible. It fails with
-	// ErrFenced when a newer epoch exists.
+	// ErrFenced when a newer epoch exists. A sink that can make nothing durable without showing it keeps the
+	// rows in memory, and is not asked to look for a newer epoch before Commit.
 	Stage(ctx context.Context, b *StagedBatch) error
 	// HasStaged reports whether the staging area holds exactly that batch with these digests.
 	HasStaged(ctx context.Context, batch int64, outputs []checkpointlog.OutputDigest) (bool, error)
@@ -29,8 +30,13 @@ type Sink interface {
 	// transaction. It fails with ErrFenced when a newer epoch exists. When the outcome is unknown (the
 	// connection broke during COMMIT) it finds out from the ledger before it returns.
 	Commit(ctx context.Context, permit checkpointlog.CommitPermit, c CommitInfo) error
+	// Close lets go of what the sink holds and changes nothing that is visible. A second Close does nothing; any other
+	// call after it fails with ErrSinkClosed.
 	Close() error
 }
+
+// ErrSinkClosed marks (errors.Is) a call of a sink that was closed.
+var ErrSinkClosed = errors.New("the sink is closed")
 
 // ErrFenced marks (errors.Is) a commit or stage refused because a newer engine owns the pipeline.
 var ErrFenced = errors.New("fenced by a newer engine")

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/failpoint"
 	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/sinks/sinktest"
 )
 
 var testTarget = microbatch.Target{Output: testOutput}
@@ -54,9 +55,9 @@ func played(t *testing.T, batches int) (fsys *vfs.Mem, after []microbatch.Ledger
 	t.Helper()
 	fsys = vfs.NewMem()
 	s, _ := open(t, memory(fsys))
-	d := newDiary(t)
+	d := sinktest.NewDiary(t)
 	for _, b := range scenario()[:batches] {
-		put(t, s, d, b)
+		d.Put(s, b)
 		l, err := s.State("p", testTarget)
 		if err != nil {
 			t.Fatal(err)
@@ -153,14 +154,14 @@ func goOn(t *testing.T, fsys vfs.FS, batch int) {
 	if l.Batch != int64(batch) {
 		t.Fatalf("the ledger is at batch %d, want %d", l.Batch, batch)
 	}
-	d := newDiary(t)
+	d := sinktest.NewDiary(t)
 	for i, b := range scenario() {
 		if i < batch {
-			d.prepare(b)
-			d.done(b.Batch)
+			d.Prepare(b)
+			d.Done(b.Batch)
 			continue
 		}
-		put(t, s, d, b)
+		d.Put(s, b)
 	}
 	want := undisturbed(t)
 	if diff := cmp.Diff(want, shown(t, fsys, "/data/out")); diff != "" {
@@ -186,7 +187,7 @@ func TestRestoreOverWhatIsThere(t *testing.T) {
 	}
 	other := vfs.NewMem()
 	s, _ := open(t, memory(other))
-	put(t, s, newDiary(t), staged(1, rowsOf("99 z")))
+	sinktest.NewDiary(t).Put(s, sinktest.Batch(1, sinktest.Rows("99 z")))
 	if err := restore(t, other, "p", k); err != nil {
 		t.Fatal(err)
 	}
@@ -200,8 +201,8 @@ func TestRestoreOverWhatIsThere(t *testing.T) {
 func TestRestoreFences(t *testing.T) {
 	fsys := vfs.NewMem()
 	s, _ := open(t, memory(fsys))
-	d := newDiary(t)
-	put(t, s, d, scenario()[0])
+	d := sinktest.NewDiary(t)
+	d.Put(s, scenario()[0])
 	first, err := s.State("p", testTarget)
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +215,7 @@ func TestRestoreFences(t *testing.T) {
 	if err := restore(t, fsys, "p", k); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(t.Context(), d.prepare(b), info); !errors.Is(err, microbatch.ErrFenced) {
+	if err := s.Commit(t.Context(), d.Prepare(b), sinktest.Info); !errors.Is(err, microbatch.ErrFenced) {
 		t.Errorf("the older engine's commit: %v", err)
 	}
 }

@@ -32,6 +32,8 @@ type Sink struct {
 	columns   []vector.Field // of a file
 	epoch     int64
 
+	closed bool
+
 	text    valuetext.Writer
 	scratch []byte
 	parquet *parquet
@@ -52,6 +54,9 @@ var ErrDisagree = errors.New("the directory and the engine disagree")
 
 // Open implements microbatch.Sink. There must be one target.
 func (s *Sink) Open(ctx context.Context, pipeline string, targets []microbatch.Target) (l microbatch.Ledger, err error) {
+	if s.closed {
+		return l, s.explain("open", microbatch.ErrSinkClosed)
+	}
 	if err := s.bind(pipeline, targets); err != nil {
 		return l, err
 	}
@@ -167,6 +172,9 @@ func errGone(path string) error {
 
 // own reads the ledger and checks that it is still this engine's.
 func (s *Sink) own() (*ledger, error) {
+	if s.closed {
+		return nil, microbatch.ErrSinkClosed
+	}
 	l, err := s.readLedger()
 	switch {
 	case err != nil:
@@ -196,6 +204,9 @@ func (s *Sink) HasStaged(_ context.Context, batch int64, outputs []checkpointlog
 // findStaged returns the directory and the manifest of a complete staged batch with the logged digest, "" if
 // there is none.
 func (s *Sink) findStaged(batch int64, outputs []checkpointlog.OutputDigest) (string, *manifest, error) {
+	if s.closed {
+		return "", nil, microbatch.ErrSinkClosed
+	}
 	names, err := s.fs.ReadDir(s.stagingDir())
 	if err != nil {
 		return "", nil, err
@@ -242,6 +253,7 @@ func (s *Sink) complete(dir string, m *manifest) (bool, error) {
 
 // Close implements microbatch.Sink.
 func (s *Sink) Close() error {
+	s.closed = true
 	if s.parquet == nil {
 		return nil
 	}

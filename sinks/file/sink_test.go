@@ -13,47 +13,8 @@ import (
 	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
+	"github.com/sluice-sql/sluice/sinks/sinktest"
 )
-
-// An engine that was taken over can neither stage nor commit, not even what it had staged before.
-func TestFenced(t *testing.T) {
-	mem, d := vfs.NewMem(), newDiary(t)
-	old, l := open(t, memory(mem))
-	if l.Found || l.Epoch != 1 {
-		t.Fatalf("%+v", l)
-	}
-	put(t, old, d, scenario()[0])
-	second := scenario()[1]
-	second.Outputs[0] = rowsOf("9 z")
-	if err := old.Stage(t.Context(), second); err != nil {
-		t.Fatal(err)
-	}
-	permit := d.prepare(second)
-	young, l := open(t, memory(mem))
-	if !l.Found || l.Epoch != 2 || l.Batch != 1 || string(l.Offsets) == "" {
-		t.Fatalf("%+v", l)
-	}
-	if err := old.Commit(t.Context(), permit, info); !errors.Is(err, microbatch.ErrFenced) {
-		t.Errorf("the old engine committed: %v", err)
-	}
-	if err := old.Stage(t.Context(), second); !errors.Is(err, microbatch.ErrFenced) {
-		t.Errorf("the old engine staged: %v", err)
-	}
-	// What it staged is as good as what the young one would.
-	for range 2 { // the second time it is there already
-		if err := young.Commit(t.Context(), permit, info); err != nil {
-			t.Fatal(err)
-		}
-	}
-	other := info
-	other.ContentHash = "other"
-	if err := young.Commit(t.Context(), permit, other); !errors.Is(err, ErrDisagree) {
-		t.Errorf("another history was committed: %v", err)
-	}
-	if got := shown(t, mem, "/data/out"); len(got) != 5 {
-		t.Errorf("%q", got)
-	}
-}
 
 // overtaken is a file system in which another engine opens the sink when the first staged file is created.
 type overtaken struct {
@@ -72,15 +33,15 @@ func (f *overtaken) Create(path string) (vfs.File, error) {
 // An engine that is taken over while it stages says so, although what it fails at is the directory that the newer
 // one has deleted.
 func TestFencedWhileStaging(t *testing.T) {
-	mem, d := vfs.NewMem(), newDiary(t)
+	mem, d := vfs.NewMem(), sinktest.NewDiary(t)
 	fsys := &overtaken{FS: mem}
 	o := memory(mem)
 	o.FS = fsys
 	old, _ := open(t, o)
-	put(t, old, d, scenario()[0])
+	d.Put(old, scenario()[0])
 	fsys.once = func() {
 		young, _ := open(t, memory(mem))
-		put(t, young, d, scenario()[1])
+		d.Put(young, scenario()[1])
 	}
 	if err := old.Stage(t.Context(), scenario()[1]); !errors.Is(err, microbatch.ErrFenced) {
 		t.Errorf("the old engine staged, or did not say that it is fenced: %v", err)
@@ -96,24 +57,24 @@ func TestLocked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := staged(1, rowsOf("1 a"))
+	b := sinktest.Batch(1, sinktest.Rows("1 a"))
 	if err := s.Stage(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	permit := newDiary(t).prepare(b)
-	if err := s.Commit(t.Context(), permit, info); !errors.Is(err, vfs.ErrLocked) {
+	permit := sinktest.NewDiary(t).Prepare(b)
+	if err := s.Commit(t.Context(), permit, sinktest.Info); !errors.Is(err, vfs.ErrLocked) {
 		t.Errorf("committed past the lock: %v", err)
 	}
 	s.o.LockTimeout = time.Hour
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
-	if err := s.Commit(ctx, permit, info); err == nil || !strings.Contains(err.Error(), "enough") {
+	if err := s.Commit(ctx, permit, sinktest.Info); err == nil || !strings.Contains(err.Error(), "enough") {
 		t.Error(err)
 	}
 	if err := lock.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(t.Context(), permit, info); err != nil {
+	if err := s.Commit(t.Context(), permit, sinktest.Info); err != nil {
 		t.Error(err)
 	}
 }
@@ -146,16 +107,16 @@ func TestDisturbed(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o := Options{Dir: filepath.Join(t.TempDir(), "out"), Layout: Layout{PartitionBy: []string{"DT"}}}
 			s, _ := open(t, o)
-			d := newDiary(t)
-			put(t, s, d, staged(1, rowsOf("1 a")))
-			b := staged(2, rowsOf("2 b"))
+			d := sinktest.NewDiary(t)
+			d.Put(s, sinktest.Batch(1, sinktest.Rows("1 a")))
+			b := sinktest.Batch(2, sinktest.Rows("2 b"))
 			if err := s.Stage(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
 			if err := tt.disturb(o.Dir); err != nil {
 				t.Fatal(err)
 			}
-			says(t, "commit", s.Commit(t.Context(), d.prepare(b), info), tt.commit)
+			says(t, "commit", s.Commit(t.Context(), d.Prepare(b), sinktest.Info), tt.commit)
 			again, err := New(o)
 			if err != nil {
 				t.Fatal(err)
@@ -203,7 +164,7 @@ func TestNotADirectory(t *testing.T) {
 // An append-only file does not take a row back, whatever the program says.
 func TestTakesNothingBack(t *testing.T) {
 	s, _ := open(t, Options{Dir: "/out", FS: vfs.NewMem()})
-	b := staged(1, rowsOf("1 a"))
+	b := sinktest.Batch(1, sinktest.Rows("1 a"))
 	b.Outputs[0].Chunks[0].Cols[2].PutI64(0, -1)
 	if err := s.Stage(t.Context(), b); !errors.Is(err, ErrDisagree) {
 		t.Error(err)
@@ -214,7 +175,7 @@ func TestTakesNothingBack(t *testing.T) {
 func TestPartitionPath(t *testing.T) {
 	mem := vfs.NewMem()
 	s, _ := open(t, Options{Dir: "/out", FS: mem, Layout: Layout{PartitionBy: []string{"dt", "id"}}})
-	put(t, s, newDiary(t), staged(1, rowsOf("1 a/b=c", "2 %*?[", "3 ..", "4 ", "5 é ü")))
+	sinktest.NewDiary(t).Put(s, sinktest.Batch(1, sinktest.Rows("1 a/b=c", "2 %*?[", "3 ..", "4 ", "5 é ü")))
 	var got []string
 	for _, line := range shown(t, mem, "/out") {
 		path, _, _ := strings.Cut(line, "/part-0")
@@ -231,7 +192,7 @@ func TestDrop(t *testing.T) {
 	for _, kept := range []Kept{KeepFiles, DropFiles} {
 		mem := vfs.NewMem()
 		s, _ := open(t, memory(mem))
-		put(t, s, newDiary(t), staged(1, rowsOf("1 a")))
+		sinktest.NewDiary(t).Put(s, sinktest.Batch(1, sinktest.Rows("1 a")))
 		if err := mem.MkdirAll("/data/out/batch-000000000009"); err != nil {
 			t.Fatal(err)
 		}

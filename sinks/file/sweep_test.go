@@ -14,16 +14,17 @@ import (
 	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/sinks/sinktest"
 )
 
 // scenario has batches with partitions, without rows, and with nothing but a dead letter.
 func scenario() []*microbatch.StagedBatch {
 	return []*microbatch.StagedBatch{
-		staged(1, rowsOf("1 a", "2 b", "3 a", "4 -")),
-		staged(2, rowsOf()),
-		staged(3, rowsOf("5 b")),
-		staged(4, rowsOf(), microbatch.DeadLetter{Source: "s", Offset: 7, Reason: "late: …"}),
-		staged(5, rowsOf("6 a", "6 a")),
+		sinktest.Batch(1, sinktest.Rows("1 a", "2 b", "3 a", "4 ?")),
+		sinktest.Batch(2, sinktest.Rows()),
+		sinktest.Batch(3, sinktest.Rows("5 b")),
+		sinktest.Batch(4, sinktest.Rows(), microbatch.DeadLetter{Source: "s", Offset: 7, Reason: "late: …"}),
+		sinktest.Batch(5, sinktest.Rows("6 a", "6 a")),
 	}
 }
 
@@ -32,7 +33,7 @@ func memory(fsys vfs.FS) Options {
 }
 
 // drive goes on with the scenario from wherever directory and diary are, as microbatch does.
-func drive(t *testing.T, fsys vfs.FS, d *diary) error {
+func drive(t *testing.T, fsys vfs.FS, d *sinktest.Diary) error {
 	s, err := New(memory(fsys))
 	if err != nil {
 		return err
@@ -41,36 +42,36 @@ func drive(t *testing.T, fsys vfs.FS, d *diary) error {
 	if err != nil {
 		return err
 	}
-	if l.Batch < d.committed {
-		return fmt.Errorf("lost: the ledger is at batch %d, and %d was committed", l.Batch, d.committed)
+	if l.Batch < d.Committed {
+		return fmt.Errorf("lost: the ledger is at batch %d, and %d was committed", l.Batch, d.Committed)
 	}
 	batches := scenario()
-	if d.permit.Valid() && d.permit.Batch() > d.committed {
-		n := d.permit.Batch()
+	if d.Permit.Valid() && d.Permit.Batch() > d.Committed {
+		n := d.Permit.Batch()
 		if l.Batch < n {
-			has, err := s.HasStaged(t.Context(), n, d.permit.Outputs())
+			has, err := s.HasStaged(t.Context(), n, d.Permit.Outputs())
 			if err != nil {
 				return err
 			}
 			if !has {
 				return fmt.Errorf("lost: batch %d was staged before it was prepared", n)
 			}
-			if err := s.Commit(t.Context(), d.permit, info); err != nil {
+			if err := s.Commit(t.Context(), d.Permit, sinktest.Info); err != nil {
 				return err
 			}
 		}
-		d.done(n)
-	} else if l.Batch != d.committed {
-		return fmt.Errorf("lost: the ledger is at batch %d, and nothing after %d was prepared", l.Batch, d.committed)
+		d.Done(n)
+	} else if l.Batch != d.Committed {
+		return fmt.Errorf("lost: the ledger is at batch %d, and nothing after %d was prepared", l.Batch, d.Committed)
 	}
-	for _, b := range batches[d.committed:] {
+	for _, b := range batches[d.Committed:] {
 		if err := s.Stage(t.Context(), b); err != nil {
 			return err
 		}
-		if err := s.Commit(t.Context(), d.prepare(b), info); err != nil {
+		if err := s.Commit(t.Context(), d.Prepare(b), sinktest.Info); err != nil {
 			return err
 		}
-		d.done(b.Batch)
+		d.Done(b.Batch)
 	}
 	return s.Close()
 }
@@ -79,7 +80,7 @@ func drive(t *testing.T, fsys vfs.FS, d *diary) error {
 func undisturbed(t *testing.T) []string {
 	t.Helper()
 	fsys := vfs.NewMem()
-	if err := drive(t, fsys, newDiary(t)); err != nil {
+	if err := drive(t, fsys, sinktest.NewDiary(t)); err != nil {
 		t.Fatal(err)
 	}
 	out := shown(t, fsys, "/data/out")
@@ -106,7 +107,7 @@ func TestEveryOperationFailsOnce(t *testing.T) {
 	for name, crash := range crashes {
 		t.Run(name, func(t *testing.T) {
 			for k := 1; ; k++ {
-				mem, d, n := vfs.NewMem(), newDiary(t), 0
+				mem, d, n := vfs.NewMem(), sinktest.NewDiary(t), 0
 				err := drive(t, vfs.Inject(mem, func(op vfs.Op) error {
 					if n++; n == k {
 						return syscall.ENOSPC
@@ -168,7 +169,7 @@ func checkKept(t *testing.T, fsys vfs.FS) {
 func TestHasStaged(t *testing.T) {
 	mem := vfs.NewMem()
 	s, _ := open(t, memory(mem))
-	b := staged(1, rowsOf("1 a", "2 b"))
+	b := sinktest.Batch(1, sinktest.Rows("1 a", "2 b"))
 	if err := s.Stage(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +191,7 @@ func TestHasStaged(t *testing.T) {
 	if has(digest) {
 		t.Error("a batch without one of its files counts as staged")
 	}
-	if err := s.Commit(t.Context(), newDiary(t).prepare(b), info); err == nil || !strings.Contains(err.Error(), "gone") {
+	if err := s.Commit(t.Context(), sinktest.NewDiary(t).Prepare(b), sinktest.Info); err == nil || !strings.Contains(err.Error(), "gone") {
 		t.Error(err)
 	}
 }

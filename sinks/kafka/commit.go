@@ -27,6 +27,9 @@ func (s *Sink) Commit(ctx context.Context, permit checkpointlog.CommitPermit, c 
 }
 
 func (s *Sink) commit(ctx context.Context, permit checkpointlog.CommitPermit, c microbatch.CommitInfo) error {
+	if s.closed {
+		return microbatch.ErrSinkClosed
+	}
 	batch := permit.Batch()
 	if done, err := s.has(s.ledger, batch, c.ContentHash); done || err != nil {
 		return err

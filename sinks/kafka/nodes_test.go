@@ -9,6 +9,7 @@ import (
 
 	"github.com/sluice-sql/sluice/internal/kafkatest"
 	"github.com/sluice-sql/sluice/microbatch"
+	"github.com/sluice-sql/sluice/sinks/sinktest"
 )
 
 // TestNodesKilled: one of three nodes is killed while a batch is on its way, and comes back. Leaders and
@@ -17,7 +18,7 @@ func TestNodesKilled(t *testing.T) {
 	c := kafkatest.Own(t, 3)
 	o := options(t, c, Layout{})
 	o.Partitions, o.Replication = 6, 3
-	d := newDiary(t)
+	d := sinktest.NewDiary(t)
 	s, _ := open(t, o, appended)
 	var want []string
 	for batch := int64(1); batch <= 3; batch++ {
@@ -27,11 +28,11 @@ func TestNodesKilled(t *testing.T) {
 			rows = append(rows, fmt.Sprint(id, " x"))
 			want = append(want, fmt.Sprintf(`-={"id":%d,"s":"x"}`, id))
 		}
-		b := staged(batch, rowsOf(rows...))
+		b := sinktest.Batch(batch, sinktest.Rows(rows...))
 		if err := s.Stage(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
-		permit := d.prepare(b)
+		permit := d.Prepare(b)
 		node := int(batch/3)%3 + 1
 		done := make(chan error, 1)
 		if batch%3 == 2 {
@@ -39,7 +40,7 @@ func TestNodesKilled(t *testing.T) {
 		} else {
 			done <- nil
 		}
-		err := s.Commit(t.Context(), permit, info)
+		err := s.Commit(t.Context(), permit, sinktest.Info)
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
@@ -50,12 +51,12 @@ func TestNodesKilled(t *testing.T) {
 				if err := s.Stage(t.Context(), b); err != nil {
 					t.Fatal(err)
 				}
-				if err := s.Commit(t.Context(), permit, info); err != nil {
+				if err := s.Commit(t.Context(), permit, sinktest.Info); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		d.done(batch)
+		d.Done(batch)
 		if batch%3 == 0 && batch > 1 {
 			if err := c.Real.Restart(t.Context(), int((batch-1)/3)%3+1); err != nil {
 				t.Fatal(err)

@@ -37,12 +37,16 @@ func (p *producer) close() {
 	}
 }
 
+const metadataMinAge = 250 * time.Millisecond
+
 // takeID ends what the id's last holder has open, fences it, and reads the ledger.
 func (s *Sink) takeID(ctx context.Context) (*ledger, error) {
 	s.producer.close()
 	s.producer = nil
 	limit := s.o.TransactionTimeout
-	cl, err := s.o.Client.Connect(ctx, kgo.TransactionalID(s.transactionalID()), kgo.TransactionTimeout(limit), kgo.RecordDeliveryTimeout(limit),
+	// Why metadataMinAge: a connection that breaks makes the client ask who leads the partitions, and wait with that for
+	// five seconds if it has asked before.
+	cl, err := s.o.Client.Connect(ctx, kgo.MetadataMinAge(metadataMinAge), kgo.TransactionalID(s.transactionalID()), kgo.TransactionTimeout(limit), kgo.RecordDeliveryTimeout(limit),
 		kgo.RecordPartitioner(s.o.partitioner()), kgo.ProducerBatchCompression(s.o.codec()), kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
 			if n := s.maxBytes[topic]; n > 0 {

@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/sinks/kafka/encode"
+	"github.com/sluice-sql/sluice/sinks/sinktest"
 )
 
 // Keys and values are registered under the topic's name, and every record says by which schema it was written.
@@ -30,7 +31,7 @@ func TestRegistry(t *testing.T) {
 			o := options(t, c, Layout{Mode: ModeUpsert, Format: format})
 			o.Registry = Registry{schemaregistry.Options{URL: reg.URL()}}
 			s, _ := open(t, o, upserted)
-			put(t, s, newDiary(t), staged(1, rowsOf("1 a")))
+			sinktest.NewDiary(t).Put(s, sinktest.Batch(1, sinktest.Rows("1 a")))
 			only := func() *kgo.Record {
 				shown, err := s.Read(t.Context(), "p", microbatch.Target{Output: upserted})
 				if err != nil || len(shown.Records) != 1 {

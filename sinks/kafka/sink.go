@@ -36,6 +36,7 @@ type Sink struct {
 	ledger   *ledger // as this engine wrote it last
 	encoder  *encoder
 	staged   *stagedBatch
+	closed   bool
 }
 
 var _ microbatch.Sink = (*Sink)(nil)
@@ -55,6 +56,9 @@ var ErrDisagree = errors.New("the cluster and the engine disagree")
 func (s *Sink) Open(ctx context.Context, pipeline string, targets []microbatch.Target) (l microbatch.Ledger, err error) {
 	if err := s.bind(pipeline, targets); err != nil {
 		return l, err
+	}
+	if s.closed {
+		return l, s.explain("open", microbatch.ErrSinkClosed)
 	}
 	if l, err = s.open(ctx); err != nil {
 		return l, s.explain("open", err)
@@ -134,11 +138,15 @@ func (s *Sink) takeOver(ctx context.Context, created bool) (microbatch.Ledger, e
 
 // HasStaged implements microbatch.Sink: what is staged does not outlive the process.
 func (s *Sink) HasStaged(_ context.Context, batch int64, outputs []checkpointlog.OutputDigest) (bool, error) {
+	if s.closed {
+		return false, s.explain(fmt.Sprintf("look for batch %d", batch), microbatch.ErrSinkClosed)
+	}
 	return s.staged != nil && s.staged.batch == batch && slices.Contains(outputs, s.staged.digest), nil
 }
 
 // Close implements microbatch.Sink.
 func (s *Sink) Close() error {
+	s.closed = true
 	s.producer.close()
 	if s.cl != nil {
 		s.cl.Close()

@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/kafkatest"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
+	"github.com/sluice-sql/sluice/sinks/sinktest"
 )
 
 // What a consumer reads, in every mode.
@@ -24,18 +25,18 @@ func TestModes(t *testing.T) {
 			batches []microbatch.OutputDelta
 			want    []string
 		}{
-			{"append", appended, Layout{}, []microbatch.OutputDelta{rowsOf("1 a", "2 ?"), rowsOf(), rowsOf("1 a")},
+			{"append", appended, Layout{}, []microbatch.OutputDelta{sinktest.Rows("1 a", "2 ?"), sinktest.Rows(), sinktest.Rows("1 a")},
 				[]string{`-={"id":1,"s":"a"}`, `-={"id":2,"s":null}`, `-={"id":1,"s":"a"}`}},
-			{"append with a key", appended, Layout{Key: []string{"S"}, KeyFormat: "text"}, []microbatch.OutputDelta{rowsOf("1 a", "2 a")},
+			{"append with a key", appended, Layout{Key: []string{"S"}, KeyFormat: "text"}, []microbatch.OutputDelta{sinktest.Rows("1 a", "2 a")},
 				[]string{`a={"id":1,"s":"a"}`, `a={"id":2,"s":"a"}`}},
-			{"upsert", upserted, Layout{Mode: ModeUpsert}, []microbatch.OutputDelta{rowsOf("1 a", "2 b"), rowsOf("1 c", "-2 b")},
+			{"upsert", upserted, Layout{Mode: ModeUpsert}, []microbatch.OutputDelta{sinktest.Rows("1 a", "2 b"), sinktest.Rows("1 c", "-2 b")},
 				[]string{`{"id":1}={"id":1,"s":"a"}`, `{"id":2}={"id":2,"s":"b"}`, `{"id":1}={"id":1,"s":"c"}`, `{"id":2}=-`}},
-			{"debezium", keyedLog, Layout{Mode: ModeDebezium}, []microbatch.OutputDelta{rowsOf("1 a", "2 b"), rowsOf("1 c", "-1 a", "-2 b")},
+			{"debezium", keyedLog, Layout{Mode: ModeDebezium}, []microbatch.OutputDelta{sinktest.Rows("1 a", "2 b"), sinktest.Rows("1 c", "-1 a", "-2 b")},
 				[]string{`{"id":1}={"before":null,"after":{"id":1,"s":"a"},` + source + `1},"op":"c"}`,
 					`{"id":2}={"before":null,"after":{"id":2,"s":"b"},` + source + `1},"op":"c"}`,
 					`{"id":1}={"before":{"id":1,"s":"a"},"after":{"id":1,"s":"c"},` + source + `2},"op":"u"}`,
 					`{"id":2}={"before":{"id":2,"s":"b"},"after":null,` + source + `2},"op":"d"}`, `{"id":2}=-`}},
-			{"debezium without a key", plainLog, Layout{Mode: ModeDebezium}, []microbatch.OutputDelta{rowsOf("1 a"), rowsOf("-1 a")},
+			{"debezium without a key", plainLog, Layout{Mode: ModeDebezium}, []microbatch.OutputDelta{sinktest.Rows("1 a"), sinktest.Rows("-1 a")},
 				[]string{`-={"before":null,"after":{"id":1,"s":"a"},` + source + `1},"op":"c"}`,
 					`-={"before":{"id":1,"s":"a"},"after":null,` + source + `2},"op":"d"}`}},
 		} {
@@ -48,9 +49,9 @@ func TestModes(t *testing.T) {
 				if l.Found || l.Epoch != 1 {
 					t.Errorf("the first ledger is %+v", l)
 				}
-				d := newDiary(t)
+				d := sinktest.NewDiary(t)
 				for i, delta := range tt.batches {
-					put(t, s, d, staged(int64(i+1), delta))
+					d.Put(s, sinktest.Batch(int64(i+1), delta))
 				}
 				if diff := cmp.Diff(tt.want, consume(t, c, o.Layout.Topic)); diff != "" {
 					t.Errorf("records (-want +got):\n%s", diff)
@@ -75,14 +76,14 @@ func TestModes(t *testing.T) {
 func TestTwoEngines(t *testing.T) {
 	kafkatest.Each(t, func(t *testing.T, c *kafkatest.Cluster) {
 		o := options(t, c, Layout{})
-		d := newDiary(t)
+		d := sinktest.NewDiary(t)
 		old, _ := open(t, o, appended)
-		put(t, old, d, staged(1, rowsOf("1 a")))
-		b := staged(2, rowsOf("2 b"))
+		d.Put(old, sinktest.Batch(1, sinktest.Rows("1 a")))
+		b := sinktest.Batch(2, sinktest.Rows("2 b"))
 		if err := old.Stage(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
-		permit := d.prepare(b)
+		permit := d.Prepare(b)
 		// The paused engine has records in an open transaction.
 		if err := old.producer.cl.BeginTransaction(); err != nil {
 			t.Fatal(err)
@@ -95,7 +96,7 @@ func TestTwoEngines(t *testing.T) {
 			t.Fatalf("the successor's ledger is %+v", l)
 		}
 		held := *now.producer
-		if err := old.Commit(t.Context(), permit, info); !errors.Is(err, microbatch.ErrFenced) {
+		if err := old.Commit(t.Context(), permit, sinktest.Info); !errors.Is(err, microbatch.ErrFenced) {
 			t.Errorf("the paused engine's commit: %v, want ErrFenced", err)
 		}
 		if err := old.producer.failIfHeld(); err != nil {
@@ -107,7 +108,7 @@ func TestTwoEngines(t *testing.T) {
 		if err := now.Stage(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
-		if err := now.Commit(t.Context(), permit, info); err != nil {
+		if err := now.Commit(t.Context(), permit, sinktest.Info); err != nil {
 			t.Fatal(err)
 		}
 		want := []string{`-={"id":1,"s":"a"}`, `-={"id":2,"s":"b"}`}

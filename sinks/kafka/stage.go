@@ -39,6 +39,9 @@ func (s *Sink) Stage(ctx context.Context, b *microbatch.StagedBatch) error {
 }
 
 func (s *Sink) stage(ctx context.Context, b *microbatch.StagedBatch) error {
+	if s.closed {
+		return microbatch.ErrSinkClosed
+	}
 	if s.ledger.Batch >= b.Batch {
 		return fmt.Errorf("%w: the ledger is at batch %d", ErrDisagree, s.ledger.Batch)
 	}

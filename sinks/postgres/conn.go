@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sluice-sql/sluice/microbatch"
 )
 
 // session is a connection and what it takes to find its server process again.
@@ -147,6 +149,9 @@ func (ses *session) drop() {
 
 // session returns the engine's connection, opening it anew when it was lost.
 func (s *Sink) session(ctx context.Context) (*session, error) {
+	if s.closed {
+		return nil, microbatch.ErrSinkClosed
+	}
 	if s.conn != nil && !s.conn.IsClosed() {
 		return s.conn, nil
 	}

@@ -88,6 +88,7 @@ type Sink struct {
 	targets  []*target
 	warnings []string
 	conn     *session
+	closed   bool
 	keeper   *keeper // nil without an owner
 	// head is the content hash that the ledger must have before the next commit: of the batch that the engine's
 	// state builds on. Empty when the ledger knows none.
@@ -115,6 +116,7 @@ func (s *Sink) Warnings() []string { return s.warnings }
 
 // Close ends the connection.
 func (s *Sink) Close() error {
+	s.closed = true
 	s.releaseLease()
 	if s.conn == nil {
 		return nil
@@ -127,6 +129,9 @@ func (s *Sink) Close() error {
 // Open implements microbatch.Sink. Everything it does to the pipeline's tables is one transaction: a
 // target that is refused leaves the epoch as it was.
 func (s *Sink) Open(ctx context.Context, pipeline string, targets []microbatch.Target) (microbatch.Ledger, error) {
+	if s.closed {
+		return microbatch.Ledger{}, explain("open pipeline "+pipeline, microbatch.ErrSinkClosed)
+	}
 	s.pipeline = pipeline
 	var err error
 	if s.targets, err = newTargets(pipeline, targets); err != nil {

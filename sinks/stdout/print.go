@@ -65,7 +65,7 @@ func (s *Sink) printTable(o output, d *microbatch.OutputDelta) error {
 			widths[i] = max(widths[i], textwidth.String(cell))
 		}
 	}
-	fmt.Fprintf(s.out, "%s, batch %d:\n", o.Name, s.staged.Batch)
+	fmt.Fprintf(&s.out, "%s, batch %d:\n", o.Name, s.staged.Batch)
 	for n, row := range rows {
 		var line strings.Builder
 		for i, cell := range row {
@@ -80,7 +80,7 @@ func (s *Sink) printTable(o output, d *microbatch.OutputDelta) error {
 			}
 			line.WriteString(cell)
 		}
-		fmt.Fprintln(s.out, strings.TrimRight(line.String(), " "))
+		fmt.Fprintln(&s.out, strings.TrimRight(line.String(), " "))
 		if n == 0 {
 			for i, w := range widths {
 				if i > 0 {
@@ -92,7 +92,7 @@ func (s *Sink) printTable(o output, d *microbatch.OutputDelta) error {
 		}
 	}
 	if more > 0 {
-		fmt.Fprintf(s.out, "… %d more\n", more)
+		fmt.Fprintf(&s.out, "… %d more\n", more)
 	}
 	_, err := s.out.WriteString("\n")
 	return err

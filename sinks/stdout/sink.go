@@ -10,7 +10,7 @@
 package stdout
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,10 +46,11 @@ type Options struct {
 // Sink prints changes when they are committed. Its methods are for one goroutine at a time.
 type Sink struct {
 	options Options
-	out     *bufio.Writer
+	out     bytes.Buffer // a batch, before it is printed
 	outputs []output
 	ledger  microbatch.Ledger
 	staged  *microbatch.StagedBatch
+	closed  bool
 }
 
 type output struct {
@@ -70,7 +71,7 @@ func New(o Options) (*Sink, error) {
 	if o.MaxTableRows <= 0 {
 		o.MaxTableRows = 40
 	}
-	return &Sink{options: o, out: bufio.NewWriterSize(o.Writer, 64<<10)}, checkFormat(o.Format)
+	return &Sink{options: o}, checkFormat(o.Format)
 }
 
 func checkFormat(f string) error {
@@ -83,6 +84,9 @@ func checkFormat(f string) error {
 // Open implements microbatch.Sink. Opening the same pipeline again in the same process fences the
 // engine before, as a database would, in that it raises the epoch.
 func (s *Sink) Open(_ context.Context, _ string, targets []microbatch.Target) (microbatch.Ledger, error) {
+	if s.closed {
+		return microbatch.Ledger{}, fmt.Errorf("open stdout: %w", microbatch.ErrSinkClosed)
+	}
 	s.outputs = nil
 	for _, t := range targets {
 		o := output{Output: t.Output, format: s.options.Format}
@@ -102,33 +106,47 @@ func (s *Sink) Open(_ context.Context, _ string, targets []microbatch.Target) (m
 
 // Stage implements microbatch.Sink: it keeps the batch.
 func (s *Sink) Stage(_ context.Context, b *microbatch.StagedBatch) error {
+	if s.closed {
+		return fmt.Errorf("stage batch %d for stdout: %w", b.Batch, microbatch.ErrSinkClosed)
+	}
 	s.staged = b
 	return nil
 }
 
 // HasStaged implements microbatch.Sink.
 func (s *Sink) HasStaged(_ context.Context, batch int64, outputs []checkpointlog.OutputDigest) (bool, error) {
+	if s.closed {
+		return false, fmt.Errorf("look for batch %d: %w", batch, microbatch.ErrSinkClosed)
+	}
+	return s.has(batch, outputs), nil
+}
+
+func (s *Sink) has(batch int64, outputs []checkpointlog.OutputDigest) bool {
 	if s.staged == nil || s.staged.Batch != batch {
-		return false, nil
+		return false
 	}
 	for i := range s.staged.Outputs {
 		if !slices.Contains(outputs, s.staged.Outputs[i].Digest) {
-			return false, nil
+			return false
 		}
 	}
-	return true, nil
+	return true
 }
 
-// Commit implements microbatch.Sink: it prints the batch.
+// Commit implements microbatch.Sink: it prints the batch, in one piece, so that one that is given up meanwhile is not
+// printed in part.
 func (s *Sink) Commit(ctx context.Context, permit checkpointlog.CommitPermit, c microbatch.CommitInfo) error {
 	switch b := permit.Batch(); {
+	case s.closed:
+		return fmt.Errorf("commit batch %d to stdout: %w", b, microbatch.ErrSinkClosed)
 	case b == s.ledger.Batch:
 		return nil
-	case s.staged == nil || s.staged.Batch != b:
+	case !s.has(b, permit.Outputs()):
 		return fmt.Errorf("commit batch %d to stdout: it was not staged in this process", b)
 	case b != s.ledger.Batch+1 && s.ledger.Batch != 0: // a fresh process may go on from any batch
 		return fmt.Errorf("commit batch %d to stdout: the last one was %d", b, s.ledger.Batch)
 	}
+	s.out.Reset()
 	for _, o := range s.outputs {
 		for i := range s.staged.Outputs {
 			if s.staged.Outputs[i].Name != o.Name {
@@ -139,8 +157,10 @@ func (s *Sink) Commit(ctx context.Context, permit checkpointlog.CommitPermit, c 
 			}
 		}
 	}
-	if err := s.out.Flush(); err != nil {
-		return fmt.Errorf("write batch %d to stdout: %w", s.staged.Batch, err)
+	if s.out.Len() > 0 {
+		if _, err := s.options.Writer.Write(s.out.Bytes()); err != nil {
+			return fmt.Errorf("write batch %d to stdout: %w", s.staged.Batch, err)
+		}
 	}
 	s.ledger.Batch, s.ledger.Offsets, s.ledger.Plan, s.ledger.ContentHash = s.staged.Batch, c.Offsets, c.Plan, c.ContentHash
 	s.staged = nil
@@ -164,7 +184,10 @@ func (s *Sink) print(ctx context.Context, o output, d *microbatch.OutputDelta) e
 }
 
 // Close implements microbatch.Sink.
-func (s *Sink) Close() error { return s.out.Flush() }
+func (s *Sink) Close() error {
+	s.closed = true
+	return nil
+}
 
 // op names what a row with that weight does.
 func op(mode planner.ChangeMode, w int64) string {

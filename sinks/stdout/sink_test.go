@@ -2,10 +2,12 @@ package stdout
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
+	"github.com/sluice-sql/sluice/sinks/sinktest"
 )
 
 func fields() []vector.Field {
@@ -35,27 +38,6 @@ func delta(name string, weights ...int64) microbatch.OutputDelta {
 	c.Keep = append(c.Keep, texts)
 	n := int64(len(weights))
 	return microbatch.OutputDelta{Name: name, Chunks: []*vector.Chunk{c}, Rows: n, Digest: checkpointlog.OutputDigest{Output: name, Rows: n, Sum: "d1"}}
-}
-
-func permit(t *testing.T, batch int64, b *microbatch.StagedBatch) checkpointlog.CommitPermit {
-	t.Helper()
-	log, _, err := checkpointlog.Open(t.TempDir(), checkpointlog.Header{Pipeline: "p", DuckDB: "1.5.5", Plan: "f"}, checkpointlog.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	p := checkpointlog.Prepared{Batch: batch, Epoch: 1}
-	for _, o := range b.Outputs {
-		p.Outputs = append(p.Outputs, o.Digest)
-	}
-	if err := log.Plan(checkpointlog.Planned{Batch: batch, Epoch: 1, At: time.Now()}); err != nil {
-		t.Fatal(err)
-	}
-	out, err := log.Prepare(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 func TestPrint(t *testing.T) {
@@ -108,20 +90,7 @@ id  a "name"
 				t.Fatal(l, err)
 			}
 			b := &microbatch.StagedBatch{Batch: 1, Outputs: []microbatch.OutputDelta{delta("v", tt.weights...)}}
-			if err := s.Stage(t.Context(), b); err != nil {
-				t.Fatal(err)
-			}
-			if out.Len() > 0 {
-				t.Error("printed before commit")
-			}
-			if ok, err := s.HasStaged(t.Context(), 1, []checkpointlog.OutputDigest{b.Outputs[0].Digest}); !ok || err != nil {
-				t.Error(ok, err)
-			}
-			for range 2 { // the second time it is there already
-				if err := s.Commit(t.Context(), permit(t, 1, b), microbatch.CommitInfo{}); err != nil {
-					t.Fatal(err)
-				}
-			}
+			sinktest.NewDiary(t).Put(s, b)
 			if diff := cmp.Diff(tt.want, out.String()); diff != "" {
 				t.Error(diff)
 			}
@@ -145,13 +114,52 @@ func TestErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &microbatch.StagedBatch{Batch: 1, Outputs: []microbatch.OutputDelta{delta("v", 1)}}
-	if err := s.Commit(t.Context(), permit(t, 1, b), microbatch.CommitInfo{}); err == nil || !strings.Contains(err.Error(), "not staged") {
-		t.Errorf("got %v", err)
-	}
 	if err := s.Stage(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Commit(t.Context(), permit(t, 1, b), microbatch.CommitInfo{}); err == nil || !strings.Contains(err.Error(), "broken pipe") {
+	if err := s.Commit(t.Context(), sinktest.NewDiary(t).Prepare(b), microbatch.CommitInfo{}); err == nil || !strings.Contains(err.Error(), "broken pipe") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// A printout is what a terminal shows.
+type printout struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (p *printout) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.text = append(p.text, b...)
+	return len(b), nil
+}
+
+func (p *printout) rows(context.Context) (out []string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for line := range bytes.Lines(p.text) {
+		var row struct {
+			ID int64
+			S  *string
+		}
+		if err := json.Unmarshal(line, &row); err != nil {
+			return nil, err
+		}
+		out = append(out, sinktest.Row(row.ID, row.S))
+	}
+	return out, nil
+}
+
+func TestConformance(t *testing.T) {
+	sinktest.Run(t, sinktest.Config{Volatile: true, New: func(testing.TB) *sinktest.Target {
+		var p printout
+		return &sinktest.Target{Rows: p.rows, Sink: func(t testing.TB) microbatch.Sink {
+			s, err := New(Options{Writer: &p})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}}
+	}})
 }
