@@ -229,6 +229,11 @@ func checkSource(src *ddl.Source) (ddl.Values, error) {
 }
 
 func checkTable(table *ddl.Source) (ddl.Values, error) {
+	connector, _ := table.With.Get("connector")
+	if slices.Contains(sourceConnectors, connector) && !slices.Contains(tableConnectors, connector) {
+		return ddl.Values{}, table.With.Errorf("connector", "connector '%s' gives a stream, and CREATE TABLE declares what is read to its end before any stream", connector).
+			WithHint("write CREATE SOURCE %s (…, PRIMARY KEY (…) NOT ENFORCED) WITH (connector = '%s', …): joins with it see the newest row of each key, and are corrected when that changes", table.Name.Name, connector)
+	}
 	return checkConnector(table.With, "table "+table.Name.Name, tableConnectors, map[string][]ddl.OptionSpec{"file": tableFileOptions, "postgres_lookup": lookupOptions})
 }
 

@@ -169,6 +169,15 @@ func (l *Log) Release(before Position) error {
 	return nil
 }
 
+// Segments are the positions where the files of a log begin, of a log that may be another process's.
+func Segments(fsys vfs.FS, dir string) ([]Position, error) {
+	firsts, err := list(fsys, dir)
+	if err != nil {
+		return nil, fmt.Errorf("read ingest log %s: %w", dir, err)
+	}
+	return firsts, nil
+}
+
 // First is the position of the first row that was not released, of a log that may be another process's.
 func First(fsys vfs.FS, dir string) (Position, error) {
 	firsts, err := list(fsys, dir)

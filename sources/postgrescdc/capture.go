@@ -16,7 +16,9 @@ type Capture struct {
 	opt  Options
 	log  *ingestlog.Log
 	read *reader // of the goroutine that polls
-	cuts cuts
+	// latest describes the tables as they were when the capture was opened. What is declared does not change after that.
+	latest *document
+	cuts   cuts
 
 	mu     sync.Mutex
 	users  int
@@ -103,7 +105,7 @@ func (g *Capture) cut(source string, at offsets, max microbatch.Limits) (*cut, e
 	sources := int64(len(g.opt.Tables))
 	c := &choose{cut: k, upTo: end, max: microbatch.Limits{MaxRows: max.MaxRows * sources, MaxBytes: max.MaxBytes * sources}}
 	for i := range g.opt.Tables {
-		c.decoders = append(c.decoders, newRowDecoder(&g.opt.Tables[i]))
+		c.decoders = append(c.decoders, newRowDecoder(&g.opt.Tables[i], g.latest))
 	}
 	entries := g.read.entries(at.At, end)
 	err := g.read.scan(func(yield func(ingestlog.Entry, error) bool) {

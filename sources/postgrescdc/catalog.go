@@ -118,6 +118,7 @@ WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated
 		err = row.Scan(&c.Name, &c.Num, &c.Type, &c.Mod, &c.Identity)
 		return c, err
 	})
+	r.read = r.Columns
 	return sink.Explain("look at the columns of table "+r.String(), err)
 }
 

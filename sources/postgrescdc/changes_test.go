@@ -118,6 +118,10 @@ func TestTruncate(t *testing.T) {
 		{"BEGIN; TRUNCATE doc CASCADE; ROLLBACK", "DELETE FROM child WHERE id = 5", "UPDATE child SET id = 77 WHERE id = 7"},
 		{"BEGIN; TRUNCATE doc, child RESTART IDENTITY; INSERT INTO doc VALUES (1, 2); COMMIT", "TRUNCATE bag"},
 		{"INSERT INTO doc SELECT i FROM generate_series(2, 9) i", "INSERT INTO child VALUES (1, 1)", "TRUNCATE doc CASCADE", "INSERT INTO doc VALUES (4)"},
+		// Rows that are older than a column are rows like the others.
+		{"INSERT INTO bag VALUES (1, 'old'), (1, 'old'), (2, 'old')", "ALTER TABLE bag ADD extra int DEFAULT 7", "DELETE FROM bag WHERE a = 2", "INSERT INTO bag VALUES (1, 'old', 7), (3, 'new', 8)"},
+		{"UPDATE bag SET extra = 9 WHERE ctid = (SELECT min(ctid) FROM bag)", "INSERT INTO bag VALUES (5, 'new')"},
+		{"TRUNCATE bag", "INSERT INTO bag VALUES (1, 'last')"},
 	} {
 		pgtest.Exec(t, url, sql...)
 		catchUp(t, o, d, b, c)

@@ -25,15 +25,16 @@ func Check(ctx context.Context, o Options) (found string, err error) {
 		if _, err := o.createSQL("", srv.version); err != nil {
 			return err
 		}
-		made, err := o.recorded()
-		if err == nil && made != nil {
-			if err := o.matches(made); err != nil {
+		if made, err := o.recorded(); err != nil {
+			return err
+		} else if made != nil {
+			if made, err = newReader(o.FS, o.Dir, nil).latest(); err == nil {
+				err = o.matches(made)
+			}
+			if err != nil {
 				named = true
 				return err
 			}
-		}
-		if err != nil {
-			return err
 		}
 		doc := document{Publication: o.Publication}
 		if doc.Tables, err = o.resolve(ctx, conn); err != nil {

@@ -17,17 +17,23 @@ type rowDecoder struct {
 	builder *decode.Builder
 	text    decode.PostgresText
 	bytes   int64
+	// latest describes the table as it was last, nil if that is not known.
+	latest *relation
 	// known is the document that table and columns are of.
 	known   *document
-	table   int   // its index there, -1 if it is not in it
-	columns []int // by declared column
+	table   int      // its index there, -1 if it is not in it
+	columns []origin // by declared column; not of METADATA
 	row     [][]byte
 	old     [][]byte
 	now     [][]byte
 }
 
-func newRowDecoder(t *Table) *rowDecoder {
-	return &rowDecoder{t: t, builder: decode.NewChangeBuilder(t.Columns, t.Key)}
+func newRowDecoder(t *Table, latest *document) *rowDecoder {
+	d := &rowDecoder{t: t, builder: decode.NewChangeBuilder(t.Columns, t.Key)}
+	if at := latest.find(t); at >= 0 {
+		d.latest = &latest.Tables[at]
+	}
+	return d
 }
 
 // describe looks up where the declared columns are.
@@ -43,15 +49,29 @@ func (d *rowDecoder) describe(doc *document) error {
 	}
 	r := &doc.Tables[d.table]
 	for i, c := range d.t.Columns {
-		at := -1
+		var o origin
 		if d.t.Metadata[i] == "" {
-			if at = r.find(c.Name); at < 0 {
-				return fmt.Errorf("column %s: what was captured of table %s has none of that name\nHint: the columns of a table that is captured already are those that it had then; drop the pipeline and start it again", c.Name, r)
+			if o = d.origin(r, c.Name); !o.known {
+				return unknownPast(c.Name, r)
 			}
 		}
-		d.columns = append(d.columns, at)
+		d.columns = append(d.columns, o)
 	}
 	return nil
+}
+
+func (d *rowDecoder) origin(was *relation, name string) origin {
+	if d.latest != nil {
+		if at := d.latest.find(name); at >= 0 {
+			return d.latest.Columns[at].origin(was)
+		}
+	}
+	at := was.find(name) // it is gone by now
+	return origin{at: at, known: at >= 0}
+}
+
+func unknownPast(column string, r *relation) error {
+	return fmt.Errorf("column %s: rows of table %s that were captured before it was added, or changed, do not say what they have in it\nHint: drop the pipeline and start it again, which copies the table anew", column, r)
 }
 
 // rows is how many rows a record will be, 0 if it is another table's.
@@ -126,16 +146,15 @@ func (d *rowDecoder) change(rec, begin *record, lsn LSN) (err error) {
 // moved says that an update changed the declared key.
 func (d *rowDecoder) moved() bool {
 	return slices.ContainsFunc(d.t.Key, func(k int) bool {
-		c := d.columns[k]
-		return string(d.old[c]) != string(d.now[c])
+		return string(d.columns[k].of(d.old)) != string(d.columns[k].of(d.now))
 	})
 }
 
 func (d *rowDecoder) put(row [][]byte, weight, pos int64, begin *record, lsn LSN) error {
 	d.row = d.row[:0]
-	for i, c := range d.columns {
-		if c >= 0 {
-			d.row = append(d.row, row[c])
+	for i, o := range d.columns {
+		if d.t.Metadata[i] == "" {
+			d.row = append(d.row, o.of(row))
 			continue
 		}
 		d.row = append(d.row, d.metadata(i, begin, lsn))

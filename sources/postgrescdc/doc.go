@@ -51,6 +51,12 @@
 // A transaction that is larger than 256 KiB is written in pieces. If the connection is lost in its middle, the server
 // sends it again, and its second begin makes void what is in the log of the first.
 //
+// # Columns
+//
+// Descriptions of the tables are in the log where they change, and say of each column since when it is what it is, and what
+// rows from before have in it (history.go): what the server noted when the column was added, or that nobody knows.
+// Rows are read and told apart by what they have in the columns of the newest description.
+//
 // # Several tables
 //
 // Sources of one slot share the log, and read it in step: the first that is polled in a batch chooses where it ends,

@@ -19,18 +19,34 @@ import (
 // the log from its beginning.
 type live struct {
 	// rows has, by key, the position of the record with the row; by whole row, how often it is there.
-	rows map[string]int64
-	key  []int // columns; nil: whole rows
+	rows  map[string]int64
+	table *relation // as it is at the end of the log
+	key   []int     // the columns that rows are told apart by
+	whole bool      // those are all of which rows of any age say what they have
+
+	// was is what origins are of, and same says that its rows are as they are now.
+	was     *relation
+	origins []origin
+	same    bool
 }
 
-// liveKey is what a table's rows are told apart by.
-func (r *relation) liveKey() (key []int) {
+// newLive begins an index.
+func newLive(r *relation) *live {
+	v := &live{rows: map[string]int64{}, table: r}
 	for i, c := range r.Columns {
 		if c.Identity || slices.Contains(r.Key, c.Name) {
-			key = append(key, i)
+			v.key = append(v.key, i)
 		}
 	}
-	return key
+	if v.whole = v.key == nil; !v.whole {
+		return v
+	}
+	for i := range r.Columns {
+		if r.Columns[i].isCertain() {
+			v.key = append(v.key, i)
+		}
+	}
+	return v
 }
 
 // liveRows looks rows up. It belongs to the goroutine that writes.
@@ -70,7 +86,8 @@ func (l *liveRows) index(table int) (*live, error) {
 	if first := int64(l.w.log.First()); from < first {
 		return nil, fmt.Errorf("the rows of table %s cannot be looked up: the log begins at row %d, since older ones were deleted (retention): %w", &l.w.doc.Tables[table], first, microbatch.ErrRangeChanged)
 	}
-	v := &live{rows: map[string]int64{}, key: l.w.doc.Tables[table].liveKey()}
+	r := l.w.doc.Tables[table] // a copy, since descriptions are replaced
+	v := newLive(&r)
 	b := &indexing{live: v, table: table, open: l.w.open >= 0}
 	if err := l.read.scan(l.read.entries(from, end), from, end, 0, b); err != nil {
 		return nil, err
@@ -113,13 +130,13 @@ func (v *live) apply(d *document, rec *record, table int) error {
 	if rec.doc != nil {
 		d = rec.doc
 	}
-	n := len(d.Tables[table].Columns)
+	was := &d.Tables[table]
 	if rec.oldKind != oldNone {
-		key, err := v.keyOf(rec.old, n)
+		key, err := v.keyOf(rec.old, was)
 		if err != nil {
 			return err
 		}
-		if v.key != nil {
+		if !v.whole {
 			delete(v.rows, key)
 		} else if v.rows[key]--; v.rows[key] == 0 {
 			delete(v.rows, key)
@@ -128,11 +145,11 @@ func (v *live) apply(d *document, rec *record, table int) error {
 	if rec.kind == kindDelete {
 		return nil
 	}
-	key, err := v.keyOf(rec.new, n)
+	key, err := v.keyOf(rec.new, was)
 	if err != nil {
 		return err
 	}
-	if v.key != nil {
+	if !v.whole {
 		v.rows[key] = rec.pos
 		return nil
 	}
@@ -142,18 +159,25 @@ func (v *live) apply(d *document, rec *record, table int) error {
 	return nil
 }
 
-// keyOf returns a row's key, or the row itself.
-func (v *live) keyOf(row []byte, n int) (string, error) {
-	if v.key == nil {
+// keyOf returns what a row is told apart by, whatever description it is of.
+func (v *live) keyOf(row []byte, was *relation) (string, error) {
+	if v.was != was {
+		v.was, v.origins = was, v.table.origins(was)
+		v.same = v.whole && len(was.Columns) == len(v.key) && len(v.table.Columns) == len(v.key)
+		for i, o := range v.origins {
+			v.same = v.same && o.at == i
+		}
+	}
+	if v.same {
 		return string(row), nil
 	}
-	list, err := cells(nil, row, n)
+	list, err := cells(nil, row, len(was.Columns))
 	if err != nil {
 		return "", err
 	}
 	var b []byte
 	for _, k := range v.key {
-		b = appendCell(b, list[k])
+		b = appendCell(b, v.origins[k].of(list))
 	}
 	return string(b), nil
 }
@@ -167,39 +191,33 @@ func (l *liveRows) note(rec *record) error {
 	return v.apply(&l.w.doc, rec, rec.table)
 }
 
-// row returns the row that a key has, by column. Columns that were added after it was written are missing.
-func (l *liveRows) row(table int, old []byte, columns int) (map[string][]byte, error) {
+// row returns the row that a key has, and where its values come from, by column. old is of the table as it is now.
+func (l *liveRows) row(table int, old []byte) (list [][]byte, origins []origin, err error) {
+	r := &l.w.doc.Tables[table]
 	v, err := l.index(table)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	key, err := v.keyOf(old, columns)
+	key, err := v.keyOf(old, r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pos, ok := v.rows[key]
 	if !ok {
-		return nil, fmt.Errorf("the log has no row of that key")
+		return nil, nil, fmt.Errorf("the log has no row of that key")
 	}
 	if pos >= int64(l.w.log.End()) {
 		if err := l.w.flush(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	rec, d, err := l.at(pos)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	was := d.Tables[table].Columns
-	list, err := cells(nil, rec.new, len(was))
-	if err != nil {
-		return nil, err
-	}
-	out := map[string][]byte{}
-	for i, c := range was {
-		out[c.Name] = list[i]
-	}
-	return out, nil
+	was := &d.Tables[table]
+	list, err = cells(nil, rec.new, len(was.Columns))
+	return list, r.origins(was), err
 }
 
 // maxRecent is how many entries are kept at hand, of up to flushBytes mostly.
@@ -254,16 +272,13 @@ func (l *liveRows) truncate(table int) error {
 	}
 	slices.Sort(keys) // maps have no order, and a log is easier to look at with one
 	for _, k := range keys {
-		rec := record{kind: kindDelete, table: table, oldKind: oldRow, old: []byte(k)}
+		rec := record{kind: kindDelete, table: table, oldKind: oldRow}
 		n := v.rows[k]
-		if v.key != nil {
-			n = 1
-			if rec.oldKind, rec.old, err = oldKey, nil, nil; err == nil {
-				rec.old, err = r.keyRow(v.key, []byte(k))
-			}
-			if err != nil {
-				return err
-			}
+		if !v.whole {
+			n, rec.oldKind = 1, oldKey
+		}
+		if rec.old, err = r.keyRow(v.key, []byte(k)); err != nil {
+			return err
 		}
 		for range n {
 			if err := l.w.add(&rec); err != nil {
@@ -276,7 +291,7 @@ func (l *liveRows) truncate(table int) error {
 	return nil
 }
 
-// keyRow is a row with nothing but its key.
+// keyRow is a row with nothing but what rows are told apart by.
 func (r *relation) keyRow(key []int, packed []byte) ([]byte, error) {
 	list, err := cells(nil, packed, len(key))
 	if err != nil {
@@ -314,18 +329,18 @@ func (l *liveRows) fill(table int, c *changed) error {
 	if c.oldKind != oldNone {
 		of = c.old
 	}
-	was, err := l.row(table, tupleRow(nil, of), len(r.Columns))
+	was, origins, err := l.row(table, tupleRow(nil, of))
 	for i := range c.new {
 		if c.new[i].kind != 'u' || err != nil {
 			continue
 		}
-		text, there := was[r.Columns[i].Name]
-		switch {
-		case !there:
-			err = fmt.Errorf("the column was added after the row was written")
-		case text == nil:
+		if !origins[i].known {
+			err = fmt.Errorf("column %s was added, or changed, after the row was written", r.Columns[i].Name)
+			continue
+		}
+		if text := origins[i].of(was); text == nil {
 			c.new[i] = tupleCell{kind: 'n'}
-		default:
+		} else {
 			c.new[i] = tupleCell{kind: 't', text: bytes.Clone(text)}
 		}
 	}

@@ -39,7 +39,8 @@ func Open(ctx context.Context, opt Options) (_ *Capture, err error) {
 	if err != nil {
 		return nil, err
 	}
-	g.slotName, w.rows = w.doc.Slot, int64(g.log.End())
+	latest := w.doc
+	g.latest, g.slotName, w.rows = &latest, w.doc.Slot, int64(g.log.End())
 	w.newRows = w.rows
 	g.told(w, 0, 0)
 	if opt.Once {
@@ -150,8 +151,13 @@ func (o Options) matches(doc *document) error {
 			problems = append(problems, fmt.Errorf("source %q had another PRIMARY KEY when its table was captured\nHint: put it back, or drop the pipeline and start it again", t.Name))
 		}
 		for j, c := range t.Columns {
-			if t.Metadata[j] == "" && r.find(c.Name) < 0 {
-				problems = append(problems, fmt.Errorf("source %q: column %s is not among the columns of table %s that are captured\nHint: drop the pipeline and start it again", t.Name, c.Name, r))
+			if t.Metadata[j] != "" {
+				continue
+			}
+			if at := r.find(c.Name); at < 0 {
+				problems = append(problems, fmt.Errorf("source %q: column %s is not among the columns of table %s that are captured\nHint: one that was added is, from the first change on after that; else drop the pipeline and start it again", t.Name, c.Name, r))
+			} else if !r.Columns[at].isCertain() {
+				problems = append(problems, fmt.Errorf("source %q: %w", t.Name, unknownPast(c.Name, r)))
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 
 	"github.com/sluice-sql/sluice/internal/vfs"
 	"github.com/sluice-sql/sluice/microbatch"
@@ -234,4 +235,32 @@ func (r *reader) last() (*state, error) {
 	var err error
 	s.doc, err = r.document(s.docAt)
 	return s, err
+}
+
+// latest is the document of a log's last entries, of a log that may be another process's; nil if there is none.
+func (r *reader) latest() (*document, error) {
+	segments, err := ingestlog.Segments(r.fs, r.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, first := range slices.Backward(segments) {
+		at := int64(-1)
+		for e, err := range ingestlog.Entries(r.fs, r.dir, first, math.MaxInt64) {
+			if errors.Is(err, ingestlog.ErrEnd) || err != nil && at >= 0 {
+				break // behind a torn tail is nothing that an offset names
+			}
+			if err != nil {
+				return nil, err
+			}
+			b, err := decodeBlock(e)
+			if err != nil {
+				return nil, fmt.Errorf("read the end of %s: %w", r.dir, err)
+			}
+			at = b.docAt
+		}
+		if at >= 0 {
+			return r.document(at)
+		}
+	}
+	return nil, nil
 }

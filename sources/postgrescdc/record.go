@@ -82,6 +82,12 @@ type relation struct {
 	// Sources are the declared names of those who read it, Key the columns of their PRIMARY KEY.
 	Sources []string `json:"sources"`
 	Key     []string `json:"key,omitempty"`
+	// File is the table's file on the server, another when it was written anew; Highest the highest number of a column. Both
+	// are as of when the server was seen to have just these columns.
+	File    uint32 `json:"file,omitempty"`
+	Highest int16  `json:"highest,omitempty"`
+
+	read []column // what readColumns found
 }
 
 type column struct {
@@ -92,6 +98,10 @@ type column struct {
 	Mod  int32  `json:"mod"`
 	// Identity says that the column is of the replica identity.
 	Identity bool `json:"identity,omitempty"`
+	// Since is the position of the description with which it became what it is, 0 if it was from the beginning on; Before is
+	// what rows from before that have in it.
+	Since  int64  `json:"since,omitempty"`
+	Before string `json:"before,omitempty"`
 }
 
 func (r *relation) String() string { return r.Schema + "." + r.Name }

@@ -24,45 +24,40 @@ func (s *stream) relation(ctx context.Context, d described) error {
 	for _, c := range d.columns {
 		now.Columns = append(now.Columns, column{Name: c.name, Type: c.oid, Mod: c.mod, Identity: c.identity && d.identity != 'f'})
 	}
-	if err := s.number(ctx, was, &now); err != nil {
+	seen, err := s.glance(ctx, was)
+	if err != nil {
 		return err
 	}
+	// Why the flush: the new description will be at the front of the next entry.
+	if err := s.w.flush(); err != nil {
+		return err
+	}
+	now.follow(was, seen, s.w.at)
 	if err := s.g.opt.stillFits(was, &now); err != nil {
 		return fmt.Errorf("%w: %w\nHint: change the file to what the table is now, drop the pipeline and start it again", err, microbatch.ErrRangeChanged)
 	}
-	if slices.Equal(was.Columns, now.Columns) && was.Identity == now.Identity && was.Name == now.Name && was.Schema == now.Schema {
+	same := slices.Equal(was.Columns, now.Columns) && was.Identity == now.Identity
+	if same && was.Name == now.Name && was.Schema == now.Schema && was.File == now.File && was.Highest == now.Highest {
 		return nil
 	}
-	// Rows are looked up by the key, whose place may be another.
-	s.live.forget(at)
+	if !same { // rows are looked up by the key, whose place may be another
+		s.live.forget(at)
+	}
 	doc := s.w.doc
 	doc.Tables = slices.Clone(doc.Tables)
 	doc.Tables[at] = now
 	return s.w.describe(doc)
 }
 
-// number looks up the numbers of a table's columns: the stream has only their names, and a column that was dropped
-// and added again is another one.
-func (s *stream) number(ctx context.Context, was, now *relation) error {
-	is := relation{OID: now.OID, Identity: now.Identity}
-	err := s.g.opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error {
-		if err := is.readColumns(ctx, conn); err != nil {
+// glance looks at a table that the server describes anew, and at the publication.
+func (s *stream) glance(ctx context.Context, was *relation) (seen glance, err error) {
+	err = s.g.opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		if seen, err = glanceAt(ctx, conn, was); err != nil {
 			return err
 		}
 		return stillPublished(ctx, conn, &s.w.doc)
 	})
-	if err != nil {
-		return err
-	}
-	for i := range now.Columns {
-		c := &now.Columns[i]
-		if at := is.find(c.Name); at >= 0 {
-			c.Num = is.Columns[at].Num
-		} else if at := was.find(c.Name); at >= 0 {
-			c.Num = was.Columns[at].Num // it is dropped by now
-		}
-	}
-	return nil
+	return seen, err
 }
 
 // stillFits says why a table can no longer be captured as it was declared.

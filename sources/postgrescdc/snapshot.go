@@ -137,6 +137,16 @@ func (g *Capture) copyTables(ctx context.Context, conn *pgx.Conn, w *writer, beg
 	if _, err := conn.Exec(ctx, set); err != nil {
 		return sink.Explain("set up the snapshot's session", err)
 	}
+	if !g.opt.Once {
+		doc := w.doc
+		doc.Tables = slices.Clone(doc.Tables)
+		if err := pin(ctx, conn, doc.Tables); err != nil {
+			return err
+		}
+		if err := w.describe(doc); err != nil {
+			return err
+		}
+	}
 	for i := range w.doc.Tables {
 		if err := copyTable(ctx, conn.PgConn(), w, i); err != nil {
 			return fmt.Errorf("copy table %s: %w", &w.doc.Tables[i], err)

@@ -14,10 +14,12 @@ import (
 // A Source is one captured table. Its offsets are a position of the log and the LSN that it stands for:
 // {"v":1,"at":4711,"lsn":"0/16B3748"}.
 type Source struct {
-	t     Table
-	g     *Capture // nil: only ranges are read
-	r     *reader
-	close func() error
+	t Table
+	g *Capture // nil: only ranges are read
+	r *reader
+	// described is latest's answer for a log of others.
+	described *document
+	close     func() error
 }
 
 var (
@@ -109,7 +111,11 @@ func (s *Source) named(err error) error { return fmt.Errorf("source %q: %w", s.t
 
 // decode reads the rows of a range.
 func (s *Source) decode(ctx context.Context, entries iter.Seq2[ingestlog.Entry, error], from, to offsets) (*microbatch.Rows, error) {
-	d := &decoding{ctx: ctx, rows: newRowDecoder(&s.t), to: to.At}
+	latest, err := s.latest()
+	if err != nil {
+		return nil, err
+	}
+	d := &decoding{ctx: ctx, rows: newRowDecoder(&s.t, latest), to: to.At}
 	if from.At < to.At {
 		if err := s.r.scan(entries, from.At, to.At, from.LSN, d); err != nil {
 			return nil, err
@@ -119,6 +125,21 @@ func (s *Source) decode(ctx context.Context, entries iter.Seq2[ingestlog.Entry, 
 		}
 	}
 	return d.rows.finish(), nil
+}
+
+// latest describes the tables as they were last.
+func (s *Source) latest() (*document, error) {
+	switch {
+	case s.g != nil:
+		return s.g.latest, nil
+	case s.described == nil:
+		doc, err := s.r.latest()
+		if err != nil || doc == nil {
+			return &document{}, err
+		}
+		s.described = doc
+	}
+	return s.described, nil
 }
 
 // decoding is the pass that decodes rows.
