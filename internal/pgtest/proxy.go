@@ -43,6 +43,7 @@ type Proxy struct {
 	late     []pending
 	conns    map[net.Conn]bool
 	wg       sync.WaitGroup
+	faults   faults
 }
 
 type pending struct {
@@ -64,6 +65,7 @@ func NewProxy(t testing.TB, url string) *Proxy {
 	p := &Proxy{listener: l, target: target, conns: map[net.Conn]bool{}}
 	p.dsn = regexp.MustCompile(`host='[^']*' port=\d+`).ReplaceAllString(url,
 		fmt.Sprintf("host=127.0.0.1 port=%d", l.Addr().(*net.TCPAddr).Port))
+	p.faults.cond = sync.NewCond(&p.faults.mu)
 	p.wg.Add(1)
 	go p.accept()
 	t.Cleanup(p.close)
@@ -124,6 +126,7 @@ func (p *Proxy) Deliver() {
 
 func (p *Proxy) close() {
 	p.listener.Close()
+	p.faults.mend()
 	p.mu.Lock()
 	for c := range p.conns {
 		c.Close()
@@ -142,6 +145,10 @@ func (p *Proxy) accept() {
 		if p.turnedAway(client) {
 			continue
 		}
+		if p.faults.refuses() {
+			client.Close()
+			continue
+		}
 		server, err := net.Dial("unix", p.target)
 		if err != nil {
 			client.Close()
@@ -152,18 +159,20 @@ func (p *Proxy) accept() {
 		p.mu.Unlock()
 		answers := make(chan struct{}, 1)
 		pass := &gate{w: client}
+		l := &link{client: client, server: server}
 		p.wg.Add(2)
 		go func() {
 			defer p.wg.Done()
-			p.serverToClient(server, pass, answers)
+			p.serverToClient(l, pass, answers)
 			client.Close()
 		}()
 		go func() {
 			defer p.wg.Done()
-			if !p.clientToServer(client, server, pass, answers) {
+			if !p.clientToServer(l, pass, answers) {
 				server.Close()
 			}
 			client.Close()
+			p.faults.leave(l)
 		}()
 	}
 }
@@ -191,13 +200,17 @@ func (g *gate) close() {
 }
 
 // serverToClient passes answers on and signals each ReadyForQuery.
-func (p *Proxy) serverToClient(server net.Conn, client io.Writer, ready chan<- struct{}) {
+func (p *Proxy) serverToClient(l *link, client io.Writer, ready chan<- struct{}) {
 	for {
-		msg, err := readMessage(server, true)
+		msg, err := readMessage(l.server, true)
 		if err != nil {
 			return
 		}
-		if _, err := client.Write(msg); err != nil {
+		if p.faults.answer(l) {
+			l.server.Close()
+			return
+		}
+		if err := p.faults.write(client, msg); err != nil {
 			return
 		}
 		if msg[0] == 'Z' {
@@ -211,14 +224,15 @@ func (p *Proxy) serverToClient(server net.Conn, client io.Writer, ready chan<- s
 
 // clientToServer passes requests on until the armed one; it reports whether the server's connection
 // must stay open.
-func (p *Proxy) clientToServer(client, server net.Conn, pass *gate, ready <-chan struct{}) (keep bool) {
+func (p *Proxy) clientToServer(l *link, pass *gate, ready <-chan struct{}) (keep bool) {
 	typed := false // the start-up message has no type byte
 	for {
-		msg, err := readMessage(client, typed)
-		if err != nil {
+		msg, err := readMessage(l.client, typed)
+		if err != nil || typed && p.request(l, msg) {
 			return false
 		}
 		typed = true
+		server := l.server
 		switch p.decide(msg, server) {
 		case CutBefore:
 			return false
@@ -236,7 +250,7 @@ func (p *Proxy) clientToServer(client, server net.Conn, pass *gate, ready <-chan
 			pass.close()
 			return true
 		}
-		if _, err := server.Write(msg); err != nil {
+		if err := p.faults.write(server, msg); err != nil {
 			return false
 		}
 	}

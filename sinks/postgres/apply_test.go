@@ -168,7 +168,7 @@ func TestTamperedTarget(t *testing.T) {
 			if err := e.sink.Stage(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
-			wantErr(t, e.sink.Commit(t.Context(), e.prepare(b), info(b)), errDisagree, "sluice verify")
+			wantErr(t, e.sink.Commit(t.Context(), e.Prepare(b), info(b)), errDisagree, "sluice verify")
 		})
 	}
 }

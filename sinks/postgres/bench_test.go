@@ -100,13 +100,13 @@ func BenchmarkBatch(b *testing.B) {
 					b.Fatal(err)
 				}
 				stage += time.Since(at)
-				permit := e.prepare(batch)
+				permit := e.Prepare(batch)
 				at = time.Now()
 				if err := e.sink.Commit(b.Context(), permit, info(batch)); err != nil {
 					b.Fatal(err)
 				}
 				commit += time.Since(at)
-				e.committed(n)
+				e.Done(n)
 			}
 			b.ReportMetric(stage.Seconds()*1000/float64(b.N), "stage-ms/op")
 			b.ReportMetric(commit.Seconds()*1000/float64(b.N), "commit-ms/op")

@@ -40,10 +40,10 @@ func TestWatermarksAndBatchTimes(t *testing.T) {
 		}
 		c := info(b)
 		c.Watermarks, c.KeepBatchTime, c.PlannedAt = want, true, at.Add(time.Duration(n)*time.Second)
-		if err := e.sink.Commit(t.Context(), e.prepare(b), c); err != nil {
+		if err := e.sink.Commit(t.Context(), e.Prepare(b), c); err != nil {
 			t.Fatal(err)
 		}
-		e.committed(n)
+		e.Done(n)
 	}
 	l, err := reader.ReadLedger(t.Context(), "p")
 	if diff := cmp.Diff(want, l.Watermarks); diff != "" || err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner"
 	"github.com/sluice-sql/sluice/sinks/internal/valuetext"
+	"github.com/sluice-sql/sluice/sinks/sinktest"
 )
 
 func TestMain(m *testing.M) {
@@ -29,10 +30,10 @@ func TestMain(m *testing.M) {
 
 // engine is what microbatch does with a sink and a log, a call at a time.
 type engine struct {
-	t       testing.TB
-	url     string
-	sink    *Sink
-	log     *checkpointlog.Log
+	t    testing.TB
+	url  string
+	sink *Sink
+	*sinktest.Diary
 	outputs []planner.Output
 	ledger  microbatch.Ledger
 }
@@ -46,7 +47,7 @@ func newEngine(t testing.TB, url string, outputs ...planner.Output) *engine {
 
 func newEngineWith(t testing.TB, o Options, outputs ...planner.Output) *engine {
 	t.Helper()
-	e := &engine{t: t, url: o.URL, outputs: outputs}
+	e := &engine{t: t, url: o.URL, outputs: outputs, Diary: sinktest.NewDiary(t)}
 	var err error
 	if e.sink, err = New(o); err != nil {
 		t.Fatal(err)
@@ -55,11 +56,6 @@ func newEngineWith(t testing.TB, o Options, outputs ...planner.Output) *engine {
 	if e.ledger, err = e.sink.Open(t.Context(), "p", targetsOf(outputs)); err != nil {
 		t.Fatal(err)
 	}
-	e.log, _, err = checkpointlog.Open(t.TempDir(), checkpointlog.Header{Pipeline: "p", DuckDB: "1.5.5", Plan: "f00d"}, checkpointlog.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.log.Close() })
 	return e
 }
 
@@ -71,25 +67,8 @@ func targetsOf(outputs []planner.Output) []microbatch.Target {
 	return out
 }
 
-// prepare logs a batch as prepared and returns its permit.
-func (e *engine) prepare(b *microbatch.StagedBatch) checkpointlog.CommitPermit {
-	e.t.Helper()
-	if err := e.log.Plan(checkpointlog.Planned{Batch: b.Batch, Epoch: e.ledger.Epoch, At: time.Now()}); err != nil {
-		e.t.Fatal(err)
-	}
-	p := checkpointlog.Prepared{Batch: b.Batch, Epoch: e.ledger.Epoch}
-	for _, o := range b.Outputs {
-		p.Outputs = append(p.Outputs, o.Digest)
-	}
-	permit, err := e.log.Prepare(p)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	return permit
-}
-
 func info(b *microbatch.StagedBatch) microbatch.CommitInfo {
-	return microbatch.CommitInfo{Offsets: json.RawMessage(fmt.Sprintf(`{"src": %d}`, b.Batch)), Plan: "f00d", PlannedAt: time.Now(), RowsIn: 7}
+	return microbatch.CommitInfo{Offsets: json.RawMessage(fmt.Sprintf(`{"src": %d}`, b.Batch)), Plan: "f", PlannedAt: time.Now(), RowsIn: 7}
 }
 
 // run takes a batch through all phases.
@@ -98,18 +77,11 @@ func (e *engine) run(b *microbatch.StagedBatch) {
 	if err := e.sink.Stage(e.t.Context(), b); err != nil {
 		e.t.Fatal(err)
 	}
-	permit := e.prepare(b)
+	permit := e.Prepare(b)
 	if err := e.sink.Commit(e.t.Context(), permit, info(b)); err != nil {
 		e.t.Fatal(err)
 	}
-	e.committed(b.Batch)
-}
-
-func (e *engine) committed(batch int64) {
-	e.t.Helper()
-	if err := e.log.Commit(checkpointlog.Committed{Batch: batch, Epoch: e.ledger.Epoch, At: time.Now()}); err != nil {
-		e.t.Fatal(err)
-	}
+	e.Done(b.Batch)
 }
 
 // cell values: nil is NULL, anything else its text (nested values as JSON).

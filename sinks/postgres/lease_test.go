@@ -115,7 +115,7 @@ func TestCommitOnRestoredLedger(t *testing.T) {
 	if err := e.sink.Stage(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	err := e.sink.Commit(t.Context(), e.prepare(b), info(b))
+	err := e.sink.Commit(t.Context(), e.Prepare(b), info(b))
 	if err == nil || !strings.Contains(err.Error(), "not the one that this engine goes on from") {
 		t.Errorf("the commit: %v", err)
 	}

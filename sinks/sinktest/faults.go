@@ -65,6 +65,7 @@ func sweep(t *testing.T, cfg Config, name string, react func(cancel context.Canc
 		}
 		met++
 	}
+	t.Logf("%d operations of a batch met the fault", met)
 	if met == 0 {
 		t.Error("no operation of a batch met the fault")
 	}
