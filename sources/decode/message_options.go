@@ -178,7 +178,7 @@ func (o MessageOptions) checkKey() (errs []error) {
 			errs = append(errs, fmt.Errorf("column %s: the primary key of change events is in the events, not in the metadata '%s'", c.Name, o.metadataOf(k)))
 		}
 	}
-	if o.Format != "debezium" && o.Format != "changelog" && own > 1 && o.KeyFormat != "json" {
+	if o.Format != "debezium" && o.Format != "changelog" && own > 1 && (o.KeyFormat == "text" || o.KeyFormat == "bytes") {
 		errs = append(errs, fmt.Errorf("key_format = '%s' is one column, and the primary key has %d\nHint: say key_format = 'json'", o.KeyFormat, own))
 	}
 	return errs
