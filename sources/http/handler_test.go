@@ -214,6 +214,22 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestManyRows: rows cost more memory than their bytes, so that their number is bounded, too, and those that were looked at
+// are let go.
+func TestManyRows(t *testing.T) {
+	e := newEndpoint(t, vfs.NewMem(), Options{}, intake.Options{})
+	for name, body := range map[string]string{"lines": strings.Repeat("{}\n", maxRows+1), "array": "[" + strings.Repeat("{},", maxRows) + "{}]"} {
+		if a := e.post(t, body); a.status != 413 || a.Code != "too_large" || !strings.Contains(a.Message, "rows") {
+			t.Errorf("%s: got %v %q", name, a, a.Message)
+		}
+	}
+	a := e.post(t, strings.Repeat("{}\n[]\n", checkedRows))
+	var shown []BadLine
+	if err := json.Unmarshal(a.Rows, &shown); err != nil || a.Rejected != checkedRows || len(shown) != maxShown || shown[1].Line != 4 {
+		t.Errorf("%d rejected, shown %+v, %v", a.Rejected, shown, err)
+	}
+}
+
 // TestRejectedRows: the answer says which lines, and the same body is taken by a source that wants all rows.
 func TestRejectedRows(t *testing.T) {
 	body := "\n" + two + `{"id": "x"}` + "\n\n" + `{"id": 5}` + "\n" + `{"id": 6,`

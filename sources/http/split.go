@@ -82,7 +82,7 @@ func split(body []byte, f form) (rows, error) {
 	if f == texts {
 		out, err = splitTexts(body)
 	} else {
-		out = splitLines(body)
+		out, err = splitLines(body)
 	}
 	if err == nil && len(out.text) == 0 {
 		err = problem(http.StatusBadRequest, "no_rows", "send at least one: with curl, --data-binary @FILE", "the body has no rows")
@@ -92,15 +92,25 @@ func split(body []byte, f form) (rows, error) {
 
 const blanks = " \t\r\n"
 
-func splitLines(body []byte) (out rows) {
+// maxRows bounds the rows of a body: each costs more memory than its bytes.
+const maxRows = 1 << 20
+
+func tooMany() error {
+	return problem(http.StatusRequestEntityTooLarge, "too_large", "send them as several requests, each with a key of its own", "the body has more than %d rows", maxRows)
+}
+
+func splitLines(body []byte) (out rows, err error) {
 	for n := 1; len(body) > 0; n++ {
 		line, rest, _ := bytes.Cut(body, []byte("\n"))
 		body = rest
 		if line = bytes.TrimSuffix(line, []byte("\r")); len(bytes.TrimLeft(line, blanks)) > 0 {
+			if len(out.text) == maxRows {
+				return out, tooMany()
+			}
 			out.text, out.line = append(out.text, line), append(out.line, n)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // splitTexts finds the JSON texts of an array, or those that stand one after the other.
@@ -123,6 +133,8 @@ func splitTexts(body []byte) (out rows, err error) {
 			return out, broken(row, "does not end")
 		case end == p:
 			return out, broken(row, "is missing")
+		case row > maxRows:
+			return out, tooMany()
 		}
 		out.text = append(out.text, body[p:end])
 		p = skip(body, end)
