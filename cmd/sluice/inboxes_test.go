@@ -1,14 +1,28 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 
 	"github.com/sluice-sql/sluice/internal/vector"
+	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/sources/decode"
 	httpsource "github.com/sluice-sql/sluice/sources/http"
+	"github.com/sluice-sql/sluice/sources/ingestlog"
 	"github.com/sluice-sql/sluice/sources/intake"
 )
+
+// postedTo is a pipeline with sources that rows are posted to.
+func postedTo(names ...string) *loaded {
+	l := &loaded{spec: spec{Name: "p"}}
+	for _, name := range names {
+		messages := decode.MessageOptions{Format: "json", Fields: []vector.Field{{Name: "id", Type: vector.Of(vector.Int64)}}}
+		l.posted = append(l.posted, postedSource{name: name, http: httpsource.Options{Name: name, Listen: "127.0.0.1:0", Rows: intake.SourceOptions{Name: name, Messages: messages}}})
+	}
+	return l
+}
 
 // A source that the new version of a file no longer has takes no rows: nobody would read what it acknowledged.
 func TestRemovedSourceTakesNoRows(t *testing.T) {
@@ -17,12 +31,7 @@ func TestRemovedSourceTakesNoRows(t *testing.T) {
 	dir := stateDir(t.TempDir()).pipeline("p")
 	attach := func(names ...string) {
 		t.Helper()
-		l := &loaded{spec: spec{Name: "p"}}
-		for _, name := range names {
-			messages := decode.MessageOptions{Format: "json", Fields: []vector.Field{{Name: "id", Type: vector.Of(vector.Int64)}}}
-			l.posted = append(l.posted, postedSource{name: name, http: httpsource.Options{Name: name, Listen: "127.0.0.1:0", Rows: intake.SourceOptions{Name: name, Messages: messages}}})
-		}
-		if err := n.attach(l, dir, asOwner); err != nil {
+		if err := n.attach(postedTo(names...), dir, asOwner); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,4 +45,35 @@ func TestRemovedSourceTakesNoRows(t *testing.T) {
 		t.Errorf("%d addresses are still listened on", len(n.servers))
 	}
 	attach("b")
+}
+
+// A daemon whose pipeline another one runs acknowledges no rows for it, also not after it was started again, until it has
+// the pipeline back: they would be in a log that nobody reads.
+func TestFencedPipelineTakesNoRows(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	for _, why := range []error{microbatch.ErrFenced, errElsewhere} {
+		n := &launcher{state: stateDir(t.TempDir()), inboxes: newInboxes(log)}
+		dir, l := n.state.pipeline("p"), postedTo("a")
+		post := func() error {
+			b := n.inboxes.inbox("p", "a")
+			if b == nil {
+				return errors.New("it is not open")
+			}
+			_, err := b.Put(t.Context(), intake.Delivery{Rows: [][]byte{[]byte("{}")}})
+			return err
+		}
+		if err := errors.Join(n.inboxes.attach(l, dir, asOwner), post()); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.lost("p", fmt.Errorf("run: %w", why)); !errors.Is(err, why) || post() == nil {
+			t.Errorf("after %v it takes rows, or hides why: %v", why, err)
+		}
+		n.inboxes = newInboxes(log)
+		if err := n.inboxes.attach(l, dir, asGuest); !errors.Is(err, ingestlog.ErrMoved) {
+			t.Errorf("another process of the daemon: %v", err)
+		}
+		if err := errors.Join(n.inboxes.attach(l, dir, asOwner), post(), n.inboxes.Close()); err != nil {
+			t.Errorf("its owner again: %v", err)
+		}
+	}
 }

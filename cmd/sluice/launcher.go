@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-sql/sluice/checkpointlog"
 	"github.com/sluice-sql/sluice/checkpointstore"
 	"github.com/sluice-sql/sluice/internal/vfs"
+	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/planner/ddl"
 	"github.com/sluice-sql/sluice/savepoint"
 	"github.com/sluice-sql/sluice/server"
@@ -174,7 +175,12 @@ type runner struct {
 	about server.Description
 	// closing is called before the engine gives up its lease.
 	closing func()
+	// lost looks at what the run ended with.
+	lost func(error) error
 }
+
+// Run shadows the engine's.
+func (r *runner) Run(ctx context.Context) error { return r.lost(r.engine.Run(ctx)) }
 
 func (r *runner) Describe() server.Description { return r.about }
 
@@ -186,6 +192,23 @@ func (r *runner) Close() error {
 
 // Launch implements server.Launcher.
 func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, error) {
+	r, err := n.launch(ctx, s)
+	if err != nil {
+		return nil, n.lost(s.Name, err)
+	}
+	return r, nil
+}
+
+// lost has nobody acknowledge rows here for a pipeline that somebody else runs: they would go into a log that is no
+// longer the pipeline's. A start that takes it over again ends that.
+func (n *launcher) lost(name string, err error) error {
+	if !errors.Is(err, microbatch.ErrFenced) && !errors.Is(err, errElsewhere) {
+		return err
+	}
+	return errors.Join(err, n.inboxes.remove(name), markMoved(n.state.pipeline(name)))
+}
+
+func (n *launcher) launch(ctx context.Context, s server.Spec) (*runner, error) {
 	l, err := n.load(ctx, s)
 	if err != nil {
 		return nil, err
@@ -210,7 +233,7 @@ func (n *launcher) Launch(ctx context.Context, s server.Spec) (server.Runner, er
 	}
 	about := l.describe(db)
 	about.Warnings = append(about.Warnings, e.warnings...)
-	return &runner{e, about, n.known(ctx, s.Name)}, nil
+	return &runner{e, about, n.known(ctx, s.Name), func(err error) error { return n.lost(s.Name, err) }}, nil
 }
 
 // known tells other daemons that the pipeline runs here, and returns what is to be done before its lease is given up: whether
