@@ -43,6 +43,7 @@ type Capture struct {
 // shared is what the streaming goroutine tells the others; mu is held.
 type shared struct {
 	durable LSN   // of the log
+	aged    LSN   // durable when the newest beat was written
 	rows    int64 // the position after the last row of the log, as far as is known
 	written int64 // the writer's idea of it
 	server  LSN   // how far the server's log is known to be
@@ -243,7 +244,7 @@ func (g *Capture) least() (o offsets, ok bool) {
 }
 
 // confirmable is how far the slot may forget: what every source has acknowledged. When nothing is in the log
-// that they have not, it is all that the log has, so that the slot of an idle database moves on.
+// that they have not, it is all that the log had before its newest beat, so that the slot of an idle database moves on.
 func (g *Capture) confirmable() LSN {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -251,13 +252,23 @@ func (g *Capture) confirmable() LSN {
 	if !ok {
 		return 0
 	}
+	var confirm LSN
+	if !at.Snapshot {
+		confirm = at.LSN
+	}
 	if at.At >= g.shared.rows {
-		return g.shared.durable
+		// Why not the newest beat, too: a copy of the log in a bucket lacks it for a moment, and a disk that is lost in
+		// that moment would leave a slot that begins behind the copy.
+		confirm = max(confirm, g.shared.aged)
 	}
-	if at.Snapshot {
-		return 0
-	}
-	return at.LSN
+	return confirm
+}
+
+// beats notes that a beat is about to be written: what is durable by now may be confirmed, once it is read.
+func (g *Capture) beats() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shared.aged = g.shared.durable
 }
 
 // told takes over what the writer has done.

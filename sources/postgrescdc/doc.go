@@ -25,7 +25,7 @@
 // before. Why not earlier: a savepoint or a copy of the log in a bucket may be behind, and what the slot still has can
 // be captured again. Nobody's unread changes are ever confirmed: Resume compares, and refuses a slot that begins behind
 // the end of the log. When nothing of ours happens, a beat is written to the log every 10 s with the
-// LSN up to which the server had nothing for us, and that is confirmed, so that an idle table in a busy server
+// LSN up to which the server had nothing for us, which is confirmed with the next beat, so that an idle table in a busy server
 // does not keep the server's log.
 //
 // # How it begins

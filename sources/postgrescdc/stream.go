@@ -266,6 +266,7 @@ func (s *stream) tick(ctx context.Context) error {
 	}
 	bounded := s.g.opt.Bounded && !s.g.ended()
 	if s.quiet > s.w.lsn && s.w.open < 0 && s.begun == nil && (now.Sub(s.beatAt) >= s.g.opt.Heartbeat || bounded && s.quiet >= s.g.target()) {
+		s.g.beats()
 		if err := s.w.add(&record{kind: kindBeat, lsn: s.quiet}); err != nil {
 			return err
 		}
