@@ -16,6 +16,7 @@ import (
 // engineRun is what one run gave.
 type engineRun struct {
 	took, wall time.Duration
+	cpu        time.Duration // of the whole process
 	answer     string
 	rowsOut    int64
 	stages     stages
@@ -55,7 +56,7 @@ func (b *bench) engine(ctx context.Context, v variant) (r engineRun, err error) 
 	if err := cmd.Run(); err != nil {
 		return r, fmt.Errorf("%s: %w\n%s", cmd, err, stderr.Bytes())
 	}
-	r.wall = time.Since(start)
+	r.wall, r.cpu = time.Since(start), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
 	if v.stdout {
 		r.took = r.wall
 		return r, nil

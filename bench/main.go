@@ -29,10 +29,10 @@ type options struct {
 	sluice string
 	cache  string
 	out    string
-	// part is what to measure: "bids", "nexmark", "scale", "checkpoint", "http", "cdc", or "all".
+	// part is what to measure: "bids", "nexmark", "scale", "checkpoint", "http", "cdc", "kafka", or "all".
 	part string
-	// only, if not empty, picks Nexmark queries by name (q1,q5), the scale cases that contain it, or "pair" or
-	// "restart" of the checkpoint part.
+	// only, if not empty, picks Nexmark queries by name (q1,q5), the scale cases that contain it, "pair" or "restart"
+	// of the checkpoint part, or "throughput" or "latency" of the Kafka part.
 	only string
 	// noPostgres leaves PostgreSQL out of the Nexmark part.
 	noPostgres bool
@@ -48,8 +48,8 @@ func main() {
 	flag.StringVar(&o.cache, "cache", ".cache", "where the input is kept between runs")
 	flag.StringVar(&o.flights, "flights", "", "the whole flights data set, as testdata/flights.sh gets it")
 	flag.StringVar(&o.out, "out", "", "also write the table to this file")
-	flag.StringVar(&o.part, "part", "all", `what to measure: "bids", "nexmark", "scale", "checkpoint", "http", "cdc" or "all"`)
-	flag.StringVar(&o.only, "only", "", "only these Nexmark queries (q1,q5), the scale cases that contain this, or \"pair\" or \"restart\" of the checkpoint part")
+	flag.StringVar(&o.part, "part", "all", `what to measure: "bids", "nexmark", "scale", "checkpoint", "http", "cdc", "kafka" or "all"`)
+	flag.StringVar(&o.only, "only", "", "only these Nexmark queries (q1,q5), the scale cases that contain this, \"pair\" or \"restart\" of the checkpoint part, or \"throughput\" or \"latency\" of the Kafka part")
 	flag.BoolVar(&o.noPostgres, "no-postgres", false, "leave PostgreSQL out of the Nexmark part")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -91,7 +91,7 @@ func (o options) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, pg.Stop(context.WithoutCancel(ctx))) }()
 
-	b := &bench{options: o, work: work, postgres: pg.URL()}
+	b := &bench{options: o, work: work, postgres: pg.URL(), server: pg.PID()}
 	var w strings.Builder
 	if o.part == "all" || o.part == "bids" {
 		b.plan(bids(file, o.rows))
@@ -139,6 +139,18 @@ func (o options) run(ctx context.Context) (err error) {
 		}
 		w.WriteString("\n")
 		reportCaptured(&w, results)
+	}
+	if o.part == "all" || o.part == "kafka" {
+		w.WriteString("\n")
+		err := b.kafka(ctx, &w, file)
+		if errors.Is(err, errNoJava) && o.part == "all" {
+			fmt.Fprintln(os.Stderr, "bench: without the Kafka part:", err)
+			fmt.Fprintln(&w, "The Kafka part is left out: it needs Java 17 or newer, for a broker.")
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 	report := w.String()
 	fmt.Print("\n", report)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/sluice-sql/sluice/internal/kafkatest"
 )
 
 // A query is answered by both sides. Its digest is an expression that sums the answer up.
@@ -26,11 +28,16 @@ type variant struct {
 
 func (v variant) name() string { return v.query.name + v.how }
 
-// plan lists what is measured; the first variant is the one that the goal speaks of.
-func (b *bench) plan(bids input) {
-	windowed := query{"bids by auction and window", `SELECT window_start, auction, count(*) AS bids, sum(price) AS turnover, max(price) AS highest
+// windowedBids is an aggregate in tumbling windows.
+func windowedBids(bids input) query {
+	return query{"bids by auction and window", `SELECT window_start, auction, count(*) AS bids, sum(price) AS turnover, max(price) AS highest
 FROM tumble(bid, date_time, INTERVAL '10 seconds')
 GROUP BY window_start, auction`, "count(*), sum(bids), sum(turnover), sum(highest), max(highest)", bids}
+}
+
+// plan lists what is measured; the first variant is the one that the goal speaks of.
+func (b *bench) plan(bids input) {
+	windowed := windowedBids(bids)
 	total := query{"one total row over the bids", "SELECT count(*) AS bids, sum(price) AS turnover, max(price) AS highest FROM bid",
 		"sum(bids), sum(turnover), max(highest)", bids}
 	b.queries = []query{windowed, total}
@@ -53,6 +60,8 @@ GROUP BY window_start, origin`, "count(*), sum(flights), sum(delay), sum(worst)"
 type bench struct {
 	options
 	work, postgres string
+	server         int               // the process of PostgreSQL
+	broker         *kafkatest.Server // of the Kafka part
 
 	queries  []query
 	variants []variant

@@ -102,7 +102,7 @@ func (c *cluster) answer(a ask, p *kmsg.FetchResponseTopicPartition, telling boo
 	}
 	out.bytes = len(p.RecordBatches)
 	opts := kgo.ProcessFetchPartitionOpts{Offset: a.offset, IsolationLevel: kgo.ReadCommitted(), Topic: c.opt.Topic, Partition: a.partition}
-	got, next := kgo.ProcessFetchPartition(opts, p, kgo.DefaultDecompressor(), nil)
+	got, next := kgo.ProcessFetchPartition(opts, p, c.decompressor, nil)
 	out.records, out.next, out.high, out.stable = got.Records, next, got.HighWatermark, got.LastStableOffset
 	if out.stable < 0 {
 		out.stable = out.high // brokers that know no transactions

@@ -71,17 +71,42 @@ func (f *fetcher) serve(ctx context.Context, broker int32) {
 			}
 			continue
 		}
+		asked := time.Now()
 		answers, err := f.c.fetch(ctx, broker, f.b.id, asks, wait)
 		if ctx.Err() != nil {
 			return
 		}
 		if f.settle(broker, asks, seeks, answers, err) {
 			failures = 0
+			if trickle(answers) {
+				_ = pause(ctx, time.Until(asked.Add(gatherFor)))
+			}
 			continue
 		}
 		failures++
 		_ = pause(ctx, min(time.Second, time.Duration(failures)*50*time.Millisecond))
 	}
+}
+
+const (
+	// gatherFor is how often at most a broker is asked while records only trickle in. Why: it answers the instant that
+	// there is one, a thousand times a second if producers write as often, and each time costs both sides much more
+	// than a record.
+	gatherFor = 5 * time.Millisecond
+	// trickleBytes is how much an answer may have to be one of a trickle.
+	trickleBytes = 16 << 10
+)
+
+// trickle says that answers have all there is, and that it is little.
+func trickle(answers []answer) bool {
+	bytes := 0
+	for i := range answers {
+		if a := &answers[i]; a.next < a.stable {
+			return false
+		}
+		bytes += answers[i].bytes
+	}
+	return bytes > 0 && bytes < trickleBytes
 }
 
 // settle puts answers into the buffer. It reports whether all was well.

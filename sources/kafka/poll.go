@@ -298,12 +298,15 @@ func (s *Source) add(b *decode.Builder, ordinal int, records []*kgo.Record, rows
 
 // message is a record as decoders take it. It lasts until the next call.
 func (s *Source) message(r *kgo.Record) *decode.Message {
-	s.headers = s.headers[:0]
-	for _, h := range r.Headers {
-		s.headers = append(s.headers, decode.Header{Key: h.Key, Value: h.Value})
+	m := &s.msg
+	m.Key, m.Value, m.Offset, m.Partition, m.Timestamp = r.Key, r.Value, r.Offset, r.Partition, r.Timestamp.UnixMicro()
+	if len(r.Headers)+len(m.Headers) > 0 {
+		m.Headers = m.Headers[:0]
+		for _, h := range r.Headers {
+			m.Headers = append(m.Headers, decode.Header{Key: h.Key, Value: h.Value})
+		}
 	}
-	s.msg = decode.Message{Key: r.Key, Value: r.Value, Offset: r.Offset, Partition: r.Partition, Timestamp: r.Timestamp.UnixMicro(), Headers: s.headers, Topic: s.opt.Topic}
-	return &s.msg
+	return m
 }
 
 // A stopError is a record that ends reading: a bad one under on_error = 'stop'.

@@ -19,8 +19,7 @@ import (
 type Source struct {
 	opt     Options
 	decoder decode.MessageDecoder
-	msg     decode.Message
-	headers []decode.Header
+	msg     decode.Message // the last record as decoders take it
 
 	// What follows is set by connect, with the first Poll or Read.
 	cluster *cluster
@@ -53,7 +52,7 @@ func New(opt Options) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", opt.Name, err)
 	}
-	s := &Source{opt: opt, starts: map[int32]int64{}}
+	s := &Source{opt: opt, msg: decode.Message{Topic: opt.Topic}, starts: map[int32]int64{}}
 	if s.decoder, err = decode.NewMessages(opt.Messages); err != nil {
 		return nil, fmt.Errorf("source %s: %w", opt.Name, err)
 	}

@@ -24,6 +24,8 @@ type cluster struct {
 	opt   Options
 	cl    *kgo.Client
 	admin *kadm.Client
+	// decompressor keeps its buffers from one batch to the next.
+	decompressor kgo.Decompressor
 }
 
 // A topic is what the brokers say of it: its id and, by number, its partitions' leaders.
@@ -47,7 +49,7 @@ func connect(ctx context.Context, opt Options) (_ *cluster, _ *topic, err error)
 	if err != nil {
 		return nil, nil, fmt.Errorf("source %s: %w", opt.Name, err)
 	}
-	c := &cluster{opt: opt, cl: cl, admin: kadm.NewClient(cl)}
+	c := &cluster{opt: opt, cl: cl, admin: kadm.NewClient(cl), decompressor: kgo.DefaultDecompressor()}
 	defer func() {
 		if err != nil {
 			cl.Close()
