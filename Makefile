@@ -60,8 +60,8 @@ fuzz: needs-compiler ## fuzz each target for FUZZTIME (default 20s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: soak
-soak: needs-compiler needs-postgres ## kill the engine at random instants for SOAKTIME (default 10m), over all of queries/, 500 times at least
-	SLUICE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 72h -run '^TestSoak' -v ./internal/faulttest
+soak: needs-compiler needs-postgres ## the whole crash matrices, and SIGKILL at random instants for SOAKTIME (default 10m), over all of queries/, 500 times at least
+	SLUICE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 72h -run '^TestSoak|Crash(Matrix|es|InRecovery)$$' -v ./internal/faulttest
 
 .PHONY: soak-embedded
 soak-embedded: build needs-postgres ## the same with the embedded PostgreSQL and the demo's pipeline

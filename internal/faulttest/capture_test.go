@@ -22,6 +22,7 @@ SET max_batch_rows = 40;
 SET trigger_interval = '20ms';
 SET snapshot_log_bytes = '4KiB';
 SET log_segment_bytes = '6KiB';
+SET keep_snapshots = 2;
 
 CREATE SOURCE account (id BIGINT, owner VARCHAR, amount BIGINT, note VARCHAR, PRIMARY KEY (id) NOT ENFORCED)
 WITH (connector = 'postgres_cdc', table = 'bank.account');
@@ -46,10 +47,10 @@ func newCapture(t testing.TB, url string) *pipeline {
 	return p
 }
 
-// changeBank moves money in several transactions, one of them rolled back.
-func changeBank(t testing.TB, url string) {
+// changeBank moves money in several transactions, one of them rolled back; which depends on the round.
+func changeBank(t testing.TB, url string, round int) {
 	t.Helper()
-	i := func(n int) int { return rand.IntN(n) }
+	i := rand.New(rand.NewPCG(uint64(round), 0)).IntN
 	pgtest.Exec(t, url,
 		fmt.Sprintf("BEGIN; UPDATE bank.account SET amount = amount - 5 WHERE id %% 7 = %d; INSERT INTO bank.loose SELECT owner, 5 FROM bank.account WHERE id %% 7 = %[1]d; COMMIT", i(7)),
 		fmt.Sprintf("BEGIN; SAVEPOINT s; UPDATE bank.account SET amount = 0; ROLLBACK TO s; UPDATE bank.account SET id = id + 100 WHERE id %% 11 = %d AND id + 100 NOT IN (SELECT id FROM bank.account); COMMIT", i(11)),
@@ -93,68 +94,98 @@ func (p *pipeline) finishCapture(t testing.TB) {
 	}
 }
 
-// TestCaptureCrashMatrix: the engine dies or fails wherever it can while it copies tables, receives changes and commits
-// them; a resume gets to what the tables are.
+// TestCaptureCrashMatrix: from PostgreSQL to PostgreSQL. The engine dies or fails wherever it can while it copies tables,
+// receives changes and commits them; a resume gets to what the tables are, and what an undisturbed run makes of them.
 func TestCaptureCrashMatrix(t *testing.T) {
-	fired := &firedSet{}
-	points := slices.DeleteFunc(failpoints(t), func(p string) bool {
-		return !ofCaptures(p) && !strings.HasPrefix(p, "batch.") && !strings.HasPrefix(p, "ingest.append.")
-	})
-	t.Run("cases", func(t *testing.T) {
-		for _, point := range points {
-			for _, hit := range []int{1, 3} {
-				for _, action := range []string{"exit", "error"} {
-					if !ofCaptures(point) && (action == "error" || hit > 1) {
-						continue // TestCrashMatrix and TestLookupCrashMatrix have them
-					}
-					if hit > 1 && (action == "error" || testing.Short()) {
-						continue
-					}
-					t.Run(fmt.Sprintf("%s=%s:%d", point, action, hit), func(t *testing.T) {
-						t.Parallel()
-						captureCrash(t, point, action, hit, fired)
-					})
-				}
-			}
-		}
-	})
-	for _, point := range points {
-		if ofCaptures(point) && !fired.has(point) {
-			t.Errorf("failpoint %s never fired: reach it here, or delete it", point)
-		}
+	want := undisturbedCapture(t)
+	is := func(prefix string) func(string) bool {
+		return func(point string) bool { return strings.HasPrefix(point, prefix) }
 	}
+	matrix{
+		// In the order in which a first start passes them.
+		points: pointsOf(t, is("ingest.segment."), is("cdc.begin."), is("cdc.drop."), is("cdc.snapshot.after_table"), ofCaptures, ofTables, ofEngine, ofPostgres),
+		fails:  ofCaptures,
+		fresh:  func(t testing.TB) *subject { return newCaptureSubject(t, want) },
+	}.run(t)
 }
 
 // ofCaptures says that only pipelines that capture tables pass a point.
 func ofCaptures(point string) bool { return strings.HasPrefix(point, "cdc.") }
 
-func captureCrash(t *testing.T, point, action string, hit int, fired *firedSet) {
+// captureRounds is how often the tables change for a pipeline of the matrix.
+const captureRounds = 50
+
+func undisturbedCapture(t *testing.T) map[string][]string {
+	t.Helper()
 	p := newCapture(t, pgtest.URL(t))
-	first := strings.HasPrefix(point, "cdc.begin.") || strings.HasPrefix(point, "cdc.snapshot.") || point == "cdc.drop.after_slot"
-	if point == "cdc.drop.after_slot" { // passed by a start that clears an interrupted one away
-		if names, r := p.faulty(t, "cdc.snapshot.after_table=exit"); !r.killed {
-			t.Fatalf("fired %v:\n%v", names, r)
-		}
+	p.mustRun(t)
+	for i := range captureRounds {
+		changeBank(t, p.url, i)
 	}
-	if !first {
-		p.mustRun(t)
-		changeBank(t, p.url)
-	}
-	names, r := p.faulty(t, fmt.Sprintf("%s=%s:%d", point, action, hit))
-	if len(names) == 0 {
-		if r.code != 0 {
-			t.Errorf("the run failed without a fault:\n%v", r)
-		}
-		return
-	}
-	fired.add(point)
-	// What receives changes may fail after the last batch, when nobody waits for it any more.
-	if action == "exit" || !strings.HasPrefix(point, "cdc.stream.") || r.code != 0 {
-		p.checkDeath(t, point, action, r)
-	}
-	p.verifyPrefix(t)
-	changeBank(t, p.url)
 	p.finishCapture(t)
+	return captured(t, p.url)
+}
+
+// captured is what the views show.
+func captured(t testing.TB, url string) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	for _, view := range []string{"account_now", "loose_now", "wealth"} {
+		out[view] = pgtest.Rows(t, url, "SELECT * FROM "+view)
+		slices.Sort(out[view])
+	}
+	return out
+}
+
+func newCaptureSubject(t testing.TB, want map[string][]string) *subject {
+	p, round, ran, copied := newCapture(t, pgtest.URL(t)), 0, false, false
+	change := func(t testing.TB) {
+		if round < captureRounds {
+			changeBank(t, p.url, round)
+			round++
+		}
+	}
+	return &subject{pipeline: p,
+		feed: func(t testing.TB, l life) bool {
+			young := strings.HasPrefix(l.point, "cdc.begin.") || strings.HasPrefix(l.point, "cdc.snapshot.") || l.point == "ingest.segment.after_create"
+			switch {
+			case young:
+			case l.point == "cdc.drop.after_slot": // passed by a start that clears an interrupted one away
+				if !ran {
+					p.faulty(t, "cdc.snapshot.after_table=exit")
+				}
+			case !copied:
+				p.mustRun(t)
+				copied = true
+			}
+			ran = true
+			rounds := l.hit
+			if seldom(l.point) {
+				rounds = 5
+			}
+			for range rounds {
+				change(t)
+			}
+			if l.point == "ingest.open.after_copy" {
+				p.tearIngested(t)
+			}
+			return !young && round < captureRounds
+		},
+		check: func(t *testing.T, l life, r result) {
+			// What receives changes may fail after the last batch, when nobody waits for it any more.
+			if l.action == "exit" || !strings.HasPrefix(l.point, "cdc.stream.") || r.code != 0 {
+				p.checkDeath(t, l.point, l.action, r)
+			}
+		},
+		finish: func(t *testing.T) {
+			for round < captureRounds {
+				change(t)
+			}
+			p.finishCapture(t)
+			if diff := cmp.Diff(want, captured(t, p.url)); diff != "" {
+				t.Errorf("the views differ from those of an undisturbed run (-want +got):\n%s", diff)
+			}
+		}}
 }
 
 // TestCaptureWhileRunning writes from several sessions beside a running engine that is killed now and then: at every

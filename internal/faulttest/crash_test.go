@@ -1,20 +1,13 @@
 package faulttest
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/sluice-sql/sluice/internal/pgtest"
 )
-
-// hits are the passes at which a point fires: the first, one with state before it, one with snapshots and
-// sealed segments before it.
-var hits = []int{1, 2, 7}
 
 // tolerated are points whose injected error the engine survives, with the reason.
 var tolerated = map[string]string{
@@ -24,31 +17,22 @@ var tolerated = map[string]string{
 // TestCrashMatrix: whatever point of the binary kills or fails the engine at whatever pass, a resume gets
 // to the tables of an undisturbed run.
 func TestCrashMatrix(t *testing.T) {
-	points := slices.DeleteFunc(failpoints(t), func(p string) bool {
-		return ofTables(p) || ofPosts(p) || ofCaptures(p) || ofRepairs(p) || ofChanges(p) || ofCopies(p) || ofKafkaSinks(p)
-	})
-	reach := passes(t, points)
-	fired := &firedSet{}
-	t.Run("cases", func(t *testing.T) {
-		for _, point := range points {
-			for _, hit := range hits {
-				if hit > 1 && (testing.Short() || !slices.Contains(reach[hit], point)) {
-					continue
-				}
-				for _, action := range []string{"exit", "error"} {
-					t.Run(fmt.Sprintf("%s=%s:%d", point, action, hit), func(t *testing.T) {
-						t.Parallel()
-						crash(t, point, action, hit, fired)
-					})
-				}
-			}
-		}
-	})
-	for _, point := range points {
-		if !fired.has(point) {
-			t.Errorf("failpoint %s never fired: reach it here, or delete it", point)
-		}
-	}
+	matrix{
+		points: pointsOf(t, func(p string) bool {
+			return !(ofTables(p) || ofPosts(p) || ofCaptures(p) || ofRepairs(p) || ofChanges(p) || ofCopies(p) || ofKafkaSinks(p))
+		}),
+		fails: func(string) bool { return true },
+		deep:  true,
+		fresh: func(t testing.TB) *subject {
+			p := newPipeline(t, pgtest.URL(t), smallBatchesSQL, map[string][]byte{"events.ndjson": events()})
+			return &subject{pipeline: p, finish: func(t *testing.T) {
+				p.mustRun(t)
+				p.verify(t)
+				p.mustEqual(t, referenceOf(t, smallBatchesSQL))
+				p.replay(t)
+			}}
+		},
+	}.run(t)
 }
 
 // ofTables says that a point is passed only with tables to look up; TestLookupCrashMatrix reaches it.
@@ -60,81 +44,25 @@ func ofRepairs(point string) bool {
 	return strings.HasPrefix(point, "log.repair.") || strings.HasPrefix(point, "savepoint.")
 }
 
-// firedSet remembers which points fired, from tests that run in parallel.
-type firedSet struct {
-	mu    sync.Mutex
-	names map[string]bool
-}
-
-func (s *firedSet) add(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.names == nil {
-		s.names = map[string]bool{}
-	}
-	s.names[name] = true
-}
-
-func (s *firedSet) has(name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.names[name]
-}
-
-// passes finds out which points an undisturbed run passes how often, by arming all with a pause of nothing.
-func passes(t *testing.T, points []string) map[int][]string {
-	t.Helper()
-	out := map[int][]string{}
-	for _, hit := range hits {
-		var spec []string
-		for _, point := range points {
-			spec = append(spec, fmt.Sprintf("%s=sleep(0s):%d", point, hit))
-		}
-		p := newEvents(t)
-		trace, r := p.faulty(t, strings.Join(spec, ";"))
-		if r.code != 0 {
-			t.Fatal(r)
-		}
-		out[hit] = trace
-	}
-	return out
-}
-
 // faulty runs with failpoints armed and returns the names of those that fired.
 func (p *pipeline) faulty(t testing.TB, spec string) ([]string, result) {
+	t.Helper()
+	return p.faultyWith(t, spec)
+}
+
+// faultyWith is faulty with more arguments.
+func (p *pipeline) faultyWith(t testing.TB, spec string, args ...string) ([]string, result) {
 	t.Helper()
 	trace := filepath.Join(p.dir, "trace")
 	if err := os.WriteFile(trace, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := p.run(t, "SLUICE_FAILPOINTS="+spec, "SLUICE_FAILPOINT_TRACE="+trace)
+	r := p.sluice(t, []string{"SLUICE_FAILPOINTS=" + spec, "SLUICE_FAILPOINT_TRACE=" + trace}, append([]string{"run", p.file(), "--until-end"}, args...)...)
 	text, err := os.ReadFile(trace)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return strings.Fields(string(text)), r
-}
-
-func crash(t *testing.T, point, action string, hit int, fired *firedSet) {
-	p := newEvents(t)
-	names, r := p.faulty(t, fmt.Sprintf("%s=%s:%d", point, action, hit))
-	if len(names) == 0 {
-		if r.code != 0 {
-			t.Errorf("the run failed without a fault:\n%v", r)
-		}
-		return // the number of passes depends a little on timing
-	}
-	fired.add(point)
-	p.checkDeath(t, point, action, r)
-	if hit == 1 {
-		p.verifyPrefix(t)
-		p.finish(t)
-	} else {
-		p.finishFast(t)
-	}
-	if action == "exit" && hit == 7 {
-		p.replay(t)
-	}
 }
 
 // checkDeath says whether the faulty run ended as its fault demands.
@@ -165,36 +93,44 @@ func (p *pipeline) verifyPrefix(t *testing.T) {
 	}
 }
 
+// verifyIfBegun proves the guarantee where the engine stopped, if it got as far on its disk as knowing what it runs.
+func (p *pipeline) verifyIfBegun(t *testing.T) {
+	t.Helper()
+	if r := p.sluice(t, nil, "verify", p.name); r.code != 0 && !strings.Contains(r.stderr, "has not got to its first batch yet") {
+		t.Errorf("the guarantee does not hold:\n%v", r)
+	}
+}
+
 // TestCrashInRecovery: the engine dies after the decision point, with the staged rows there (recovery
 // rolls the batch forward) and gone (it executes the batch again), and then dies once more at whatever
 // point recovery passes.
 func TestCrashInRecovery(t *testing.T) {
-	if testing.Short() {
-		t.Skip("-short")
-	}
-	points := failpoints(t)
-	for _, lost := range []string{"", "staging lost"} {
-		for _, point := range points {
-			if !inRecovery(point) {
-				continue
-			}
-			t.Run(strings.TrimSpace(lost+" "+point), func(t *testing.T) {
-				t.Parallel()
-				p := newEvents(t)
-				if names, r := p.faulty(t, "batch.after_prepare=exit:4"); !r.killed {
-					t.Fatalf("fired %v:\n%v", names, r)
-				}
-				if lost != "" {
-					p.loseStaging(t)
-				}
-				names, r := p.faulty(t, point+"=exit")
-				if len(names) == 0 {
-					t.Fatalf("%s did not fire on the way to the end:\n%v", point, r)
-				}
-				p.checkDeath(t, point, "exit", r)
-				p.finish(t)
-			})
-		}
+	for _, staging := range []string{"staged", "staging lost"} {
+		t.Run(staging, func(t *testing.T) {
+			matrix{
+				points: pointsOf(t, inRecovery),
+				hits:   []int{1}, // later ones are beyond recovery
+				links:  6,
+				fresh: func(t testing.TB) *subject {
+					p := newPipeline(t, pgtest.URL(t), smallBatchesSQL, map[string][]byte{"events.ndjson": events()})
+					return &subject{pipeline: p,
+						live: func(t testing.TB, l life) ([]string, result) {
+							if names, r := p.faulty(t, "batch.after_prepare=exit:4"); !r.killed {
+								return names, r // the input is read
+							}
+							if staging != "staged" {
+								p.loseStaging(t)
+							}
+							return p.faulty(t, l.String())
+						},
+						finish: func(t *testing.T) {
+							p.mustRun(t)
+							p.verify(t)
+							p.mustEqual(t, referenceOf(t, smallBatchesSQL))
+						}}
+				},
+			}.run(t)
+		})
 	}
 }
 

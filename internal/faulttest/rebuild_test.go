@@ -59,50 +59,87 @@ func (p *pipeline) columnsOf(t testing.TB, table string) string {
 
 // TestRebuildCrashes: a rebuild dies or fails at every step. Until the swap is committed the tables are the old
 // version's, and the old file goes on; afterwards they are the new one's, and any start completes the rest.
-// Both are proven, and the rebuild gets to its end.
+// Both are proven, and the rebuild gets to its end; then the next rebuild goes the other way. Under SLUICE_SOAK each has
+// a pipeline of its own.
 func TestRebuildCrashes(t *testing.T) {
-	for _, c := range rebuildPoints {
+	links := 5
+	if soaking() {
+		links = 1
+	}
+	for points := range slices.Chunk(rebuildPoints, links) {
 		for _, action := range []string{"exit", "error"} {
 			if testing.Short() && action == "error" {
 				continue
 			}
-			t.Run(c.point+" "+action, func(t *testing.T) {
+			t.Run("from "+points[0].point+" "+action, func(t *testing.T) {
 				t.Parallel()
 				p := newEvents(t)
-				p.changed(t, viewThatGoes)
+				b := rebuilt{p, viewThatGoes, viewThatMore, "2", "3"}
+				p.changed(t, b.old)
 				p.mustRun(t)
-				before := pgtest.Rows(t, p.url, "SELECT count(*), sum(n) FROM per_window")[0]
-				p.changed(t, viewThatMore)
+				p.changed(t, b.new)
 				if r := p.run(t); r.code != 1 || !strings.Contains(r.stderr, "view spread, operator") {
 					t.Fatalf("the changed file was not refused:\n%v", r)
 				}
-				p.rebuildFaulty(t, c.point, action)
-				if got := pgtest.Rows(t, p.url, "SELECT count(*), sum(n) FROM per_window")[0]; got != before && !c.swapped { // late is decided anew
-					t.Errorf("per_window has %s rows and n, and had %s", got, before)
+				for _, c := range points {
+					b.dies(t, c.point, action, c.swapped)
+					if t.Failed() {
+						t.Fatalf("at %s", c.point)
+					}
 				}
-				if got, want := p.columnsOf(t, "spread"), map[bool]string{false: "2", true: "3"}[c.swapped]; got != want {
-					t.Errorf("spread has %s columns, want %s", got, want)
+				if !points[len(points)-1].swapped {
+					b.completes(t)
 				}
-				// The old file: it goes on where the swap did not happen, and completes it and is refused where it did.
-				p.changed(t, viewThatGoes)
-				if r := p.run(t); c.swapped != (r.code != 0) || c.swapped && !strings.Contains(r.stderr, "view spread") {
-					t.Errorf("the old version, swapped %t:\n%v", c.swapped, r)
-				}
-				p.verify(t)
-				p.changed(t, viewThatMore)
-				if r := p.sluice(t, nil, "run", p.file(), "--until-end", "--rebuild"); r.code != 0 {
-					t.Fatalf("the rebuild did not get to its end:\n%v", r)
-				}
-				p.verify(t)
 				p.replay(t)
-				if got := p.columnsOf(t, "spread"); got != "3" {
-					t.Errorf("spread has %s columns after the rebuild", got)
-				}
-				if left := pgtest.Rows(t, p.url, "SELECT relname FROM pg_class WHERE relname LIKE 'new\\_%' UNION ALL SELECT pipeline FROM sluice.ledger WHERE pipeline LIKE '%~%' UNION ALL SELECT key FROM sluice.meta WHERE key LIKE 'rebuilt%'"); len(left) > 0 {
-					t.Errorf("the rebuild left %v", left)
-				}
 			})
 		}
+	}
+}
+
+// A rebuilt pipeline has two versions, whose view spread has so many columns.
+type rebuilt struct {
+	*pipeline
+	old, new               string
+	oldColumns, newColumns string
+}
+
+// dies starts a rebuild that dies, and then the old file, and proves the tables.
+func (b *rebuilt) dies(t *testing.T, point, action string, swapped bool) {
+	t.Helper()
+	before := pgtest.Rows(t, b.url, "SELECT count(*), sum(n) FROM per_window")[0]
+	b.changed(t, b.new)
+	b.rebuildFaulty(t, point, action)
+	if got := pgtest.Rows(t, b.url, "SELECT count(*), sum(n) FROM per_window")[0]; got != before && !swapped { // late is decided anew
+		t.Errorf("per_window has %s rows and n, and had %s", got, before)
+	}
+	if got, want := b.columnsOf(t, "spread"), map[bool]string{false: b.oldColumns, true: b.newColumns}[swapped]; got != want {
+		t.Errorf("spread has %s columns, want %s", got, want)
+	}
+	// The old file: it goes on where the swap did not happen, and completes it and is refused where it did.
+	b.changed(t, b.old)
+	if r := b.run(t); swapped != (r.code != 0) || swapped && !strings.Contains(r.stderr, "view spread") {
+		t.Errorf("the old version, swapped %t:\n%v", swapped, r)
+	}
+	b.verify(t)
+	if swapped {
+		b.completes(t)
+		b.old, b.new, b.oldColumns, b.newColumns = b.new, b.old, b.newColumns, b.oldColumns
+	}
+}
+
+// completes lets the rebuild get to its end.
+func (b *rebuilt) completes(t *testing.T) {
+	t.Helper()
+	b.changed(t, b.new)
+	if r := b.sluice(t, nil, "run", b.file(), "--until-end", "--rebuild"); r.code != 0 {
+		t.Fatalf("the rebuild did not get to its end:\n%v", r)
+	}
+	b.verify(t)
+	if got := b.columnsOf(t, "spread"); got != b.newColumns {
+		t.Errorf("spread has %s columns after the rebuild", got)
+	}
+	if left := pgtest.Rows(t, b.url, "SELECT relname FROM pg_class WHERE relname LIKE 'new\\_%' UNION ALL SELECT pipeline FROM sluice.ledger WHERE pipeline LIKE '%~%' UNION ALL SELECT key FROM sluice.meta WHERE key LIKE 'rebuilt%'"); len(left) > 0 {
+		t.Errorf("the rebuild left %v", left)
 	}
 }
 

@@ -137,60 +137,68 @@ func TestTakeoverFromBucket(t *testing.T) {
 
 // TestRemoteCrashMatrix: every point of copying and restoring kills or fails the engine; then the disk is lost.
 func TestRemoteCrashMatrix(t *testing.T) {
-	points := slices.DeleteFunc(failpoints(t), func(p string) bool { return !ofCopies(p) })
-	fired := &firedSet{}
-	t.Run("cases", func(t *testing.T) {
-		for _, point := range points {
-			for _, hit := range hits {
-				for _, action := range []string{"exit", "error"} {
-					if testing.Short() && hit > 1 {
-						continue
+	restores := func(point string) bool { return strings.HasPrefix(point, "restore.") }
+	matrix{
+		points: pointsOf(t, restores, ofCopies),
+		fails:  restores, // TestCopyingFails has the others
+		fresh: func(t testing.TB) *subject {
+			p, young := newCopied(t, "batch", s3test.New(t)), true
+			p.write(t, p.name+".sql", []byte(strings.Replace(p.read(t), eventsSQL, smallBatchesSQL, 1)))
+			return &subject{pipeline: p,
+				feed: func(t testing.TB, l life) bool {
+					// What is restored, and what is swept, is what another engine left.
+					if restores(l.point) && young || l.point == "mirror.before_delete" {
+						p.faulty(t, "batch.after_commit=exit:7")
 					}
-					t.Run(fmt.Sprintf("%s=%s:%d", point, action, hit), func(t *testing.T) {
-						t.Parallel()
-						crashCopied(t, point, action, hit, fired)
-					})
-				}
-			}
-		}
-	})
-	for _, point := range points {
-		if !fired.has(point) {
-			t.Errorf("failpoint %s never fired: reach it here, or delete it", point)
-		}
-	}
+					if young = false; restores(l.point) {
+						p.loseDisk(t)
+					}
+					return false
+				},
+				check: func(t *testing.T, l life, r result) {
+					switch {
+					case l.action == "exit" && !r.killed:
+						t.Errorf("the run outlived SIGKILL:\n%v", r)
+					case l.action == "error" && strings.HasPrefix(l.point, "mirror.") && r.code != 0:
+						t.Errorf("what fails in copying is to be tried again:\n%v", r)
+					}
+				},
+				prove: func(t *testing.T, l life) {
+					if !restores(l.point) { // verify wants the text, which a start writes when it got through
+						p.verifyIfBegun(t)
+					}
+					p.loseDisk(t)
+				},
+				finish: func(t *testing.T) {
+					p.mustRun(t)
+					p.verify(t)
+					p.mustEqual(t, referenceOf(t, smallBatchesSQL))
+				}}
+		},
+	}.run(t)
 }
 
-func crashCopied(t *testing.T, point, action string, hit int, fired *firedSet) {
-	p := newCopied(t, "batch", s3test.New(t))
-	if strings.HasPrefix(point, "restore.") || point == "mirror.before_delete" {
-		// What is restored, and what is swept, is what another engine left.
-		if names, r := p.faulty(t, "batch.after_commit=exit:7"); !r.killed {
-			t.Fatalf("fired %v:\n%v", names, r)
-		}
-		if point != "mirror.before_delete" {
+// TestCopyingFails: every step of copying fails once in one run, at the same pass. All is tried again, and the copy is good.
+func TestCopyingFails(t *testing.T) {
+	points := pointsOf(t, func(point string) bool { return strings.HasPrefix(point, "mirror.") && point != "mirror.before_delete" })
+	for _, hit := range []int{1, 7} {
+		t.Run(fmt.Sprint(hit), func(t *testing.T) {
+			t.Parallel()
+			p := newCopied(t, "batch", s3test.New(t))
+			var spec []string
+			for _, point := range points {
+				spec = append(spec, life{point, "error", hit}.String())
+			}
+			names, r := p.faulty(t, strings.Join(spec, ";"))
+			slices.Sort(names)
+			if !slices.Equal(names, points) || r.code != 0 {
+				t.Errorf("fired %v of %v:\n%v", names, points, r)
+			}
+			p.verify(t)
 			p.loseDisk(t)
-		}
+			p.finish(t)
+		})
 	}
-	names, r := p.faulty(t, fmt.Sprintf("%s=%s:%d", point, action, hit))
-	if len(names) == 0 {
-		if r.code != 0 {
-			t.Errorf("the run failed without a fault:\n%v", r)
-		}
-		return
-	}
-	fired.add(point)
-	switch {
-	case action == "exit" && !r.killed:
-		t.Errorf("the run outlived SIGKILL:\n%v", r)
-	case action == "error" && strings.HasPrefix(point, "mirror.") && r.code != 0:
-		t.Errorf("what fails in copying is to be tried again:\n%v", r)
-	}
-	if !strings.HasPrefix(point, "restore.") { // verify wants the text, which a start writes when it got through
-		p.verifyPrefix(t)
-	}
-	p.loseDisk(t)
-	p.finish(t)
 }
 
 // The log is as good in the bucket, and after a restore, as it was on the disk.

@@ -191,7 +191,7 @@ func TestReplacementFails(t *testing.T) {
 	// What is left to fail fails one after the other.
 	p.sluice(t, nil, "submit", p.file(), "--rebuild")
 	eventually(t, "the new version runs", func() bool {
-		return strings.Contains(p.sluice(t, nil, "status", p.name).stdout, "new version\tdone")
+		return p.status(t).Replacement.State == "done"
 	})
 	p.shows(t, 2)
 	p.mustLeaveNothing(t)

@@ -2,8 +2,10 @@ package faulttest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -40,8 +42,24 @@ func newPair(t *testing.T, sql string, input []byte) pair {
 func (p *pipeline) serve(t *testing.T, failpoints string, args ...string) *process {
 	t.Helper()
 	c := p.start(t, failpoints, append([]string{"serve", "--listen", "off"}, args...)...)
-	eventually(t, "the daemon takes requests", func() bool { return p.sluice(t, nil, "ls").code == 0 })
+	eventually(t, "the daemon takes requests", func() bool { return p.ask(t, "/v1/version", new(any)) })
 	return c
+}
+
+// ask reads from the daemon's API, and says whether it had an answer.
+//
+// Why not by a command: who waits asks often, and the start of a process takes far more than the question.
+func (p *pipeline) ask(t testing.TB, path string, answer any) bool {
+	t.Helper()
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(p.state, "sluice.sock"))
+	}}}
+	res, err := client.Get("http://sluice" + path)
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	return res.StatusCode == http.StatusOK && json.NewDecoder(res.Body).Decode(answer) == nil
 }
 
 // eventually waits for a condition, looking again every 50 ms.
@@ -57,18 +75,16 @@ func eventually(t testing.TB, what string, done func() bool) {
 }
 
 type daemonStatus struct {
-	State string `json:"state"`
-	Owner string `json:"owner"`
+	State       string `json:"state"`
+	Owner       string `json:"owner"`
+	Replacement struct {
+		State string `json:"state"`
+	} `json:"replacement"`
 }
 
 func (p *pipeline) status(t *testing.T) (s daemonStatus) {
 	t.Helper()
-	r := p.sluice(t, nil, "status", p.name, "--json")
-	if r.code == 0 {
-		if err := json.Unmarshal([]byte(r.stdout), &s); err != nil {
-			t.Fatalf("%v\n%v", err, r)
-		}
-	}
+	p.ask(t, "/v1/pipelines/"+p.name, &s)
 	return s
 }
 
