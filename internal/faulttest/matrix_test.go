@@ -182,7 +182,7 @@ func (s *subject) die(t *testing.T, l life) (names []string, r result) {
 		} else {
 			names, r = s.faulty(t, l.String())
 		}
-		if len(names) > 0 || r.code != 0 || !more {
+		if len(names) > 0 || r.code != 0 || !more || soaking() && l.hit > 1 {
 			break
 		}
 		t.Logf("%s needs more input", l)
