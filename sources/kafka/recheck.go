@@ -31,8 +31,12 @@ func (f *fetcher) recheck(ctx context.Context) {
 	defer f.b.mu.Unlock()
 	for _, m := range list {
 		p := f.b.byNum[m.partition]
-		if !p.recheck || p.fetched != m.next {
+		if !p.recheck {
 			continue // it was positioned anew
+		}
+		if p.fetched != m.next { // an answer was on its way: look again
+			f.b.stale = true
+			continue
 		}
 		if err != nil {
 			p.trouble, f.b.stale = err.Error(), true
