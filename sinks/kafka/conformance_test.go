@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/sluice-sql/sluice/internal/kafkatest"
@@ -58,6 +59,7 @@ func topicOf(t testing.TB, c *kafkatest.Cluster) *sinktest.Target {
 			}
 			return out, err
 		},
+		Settle: func(ctx context.Context) error { return decidedIn(ctx, admin, topic, o.DeadLetterTopic) },
 		DeadLetters: func(ctx context.Context) (out []microbatch.DeadLetter, err error) {
 			records, err := read(ctx, o.DeadLetterTopic)
 			for _, r := range records {
@@ -76,4 +78,26 @@ func topicOf(t testing.TB, c *kafkatest.Cluster) *sinktest.Target {
 		target.Faults[mode] = func(n int, hit func()) func() { return net.Break(mode, n, hit) }
 	}
 	return target
+}
+
+// decidedIn waits until no transaction is open in topics: brokers answer a commit before they write its markers.
+func decidedIn(ctx context.Context, admin *kadm.Client, topics ...string) error {
+	for {
+		committed, err := admin.ListCommittedOffsets(ctx, topics...)
+		if err != nil {
+			return err
+		}
+		ends, err := admin.ListEndOffsets(ctx, topics...)
+		if err != nil {
+			return err
+		}
+		open := false
+		ends.Each(func(end kadm.ListedOffset) {
+			at, _ := committed.Lookup(end.Topic, end.Partition)
+			open = open || at.Offset < end.Offset
+		})
+		if !open {
+			return nil
+		}
+	}
 }

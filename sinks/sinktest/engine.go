@@ -173,6 +173,11 @@ func (e *engine) compare() error {
 		want.rows = append(want.rows, c.rows...)
 		want.letters = append(want.letters, c.letters...)
 	}
+	if e.target.Settle != nil {
+		if err := e.target.Settle(context.Background()); err != nil {
+			return err
+		}
+	}
 	got, err := e.target.Rows(context.Background())
 	if err != nil {
 		return err

@@ -28,6 +28,9 @@ type Target struct {
 	// Rows reads all that is visible at this moment, as an ordinary reader does, in the words of the function Rows and
 	// in any order. It is called from several goroutines.
 	Rows func(ctx context.Context) ([]string, error)
+	// Settle waits until what was committed can be seen, if that is some time after Commit has returned. Defaults to
+	// not waiting.
+	Settle func(ctx context.Context) error
 	// DeadLetters reads those that are visible. Defaults to not looking at them.
 	DeadLetters func(ctx context.Context) ([]microbatch.DeadLetter, error)
 	// Faults break the way from sinks to the target, by name: the n-th operation from now on is the first that
