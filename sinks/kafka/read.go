@@ -25,7 +25,9 @@ func (s *Sink) Check(ctx context.Context, pipeline string, target microbatch.Tar
 	}
 	if err == nil {
 		_, err = s.describe(ctx, s.o.Layout.Topic)
-		if exists = err == nil; errors.Is(err, kerr.UnknownTopicOrPartition) {
+		if exists = err == nil; exists {
+			err = s.takesRecords(ctx)
+		} else if errors.Is(err, kerr.UnknownTopicOrPartition) {
 			err = nil
 		}
 	}

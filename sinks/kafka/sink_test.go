@@ -136,3 +136,20 @@ func TestLedgerThatIsDeletedByAge(t *testing.T) {
 		t.Errorf("opened over it: %v", err)
 	}
 }
+
+// A compacted topic takes no record without a key: that must be known before a batch is prepared, which nothing could
+// take back.
+func TestNoKeyForACompactedTopic(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, c *kafkatest.Cluster) {
+		o := options(t, c, Layout{})
+		c.CreateTopic(t, o.Layout.Topic, 1, "cleanup.policy=compact")
+		s := newSink(t, o)
+		_, err := s.Open(t.Context(), "p", []microbatch.Target{{Output: appended}})
+		if err == nil {
+			t.Error("it was opened")
+			sinktest.NewDiary(t).Put(s, sinktest.Batch(1, sinktest.Rows("1 a")))
+		} else if !strings.Contains(err.Error(), "cleanup.policy=compact") || !strings.Contains(err.Error(), "Hint: ") {
+			t.Error(err)
+		}
+	})
+}

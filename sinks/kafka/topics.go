@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -54,11 +55,21 @@ func (s *Sink) prepareTopics(ctx context.Context) (created bool, err error) {
 	if created, err = s.ensure(ctx, s.o.Layout.Topic, s.o.Partitions, s.o.Replication, configs); err != nil {
 		return false, err
 	}
-	if _, err = s.configs(ctx, s.o.Layout.Topic); err != nil {
+	if err = s.takesRecords(ctx); err != nil {
 		return false, err
 	}
 	s.topic, err = s.describe(ctx, s.o.Layout.Topic)
 	return created, err
+}
+
+// takesRecords looks at the configuration of the view's topic. What its brokers would refuse must be known before a batch
+// is prepared.
+func (s *Sink) takesRecords(ctx context.Context) error {
+	policy, err := s.configs(ctx, s.o.Layout.Topic)
+	if err == nil && strings.Contains(policy, "compact") && !s.o.Layout.keyed(s.output) {
+		err = fmt.Errorf("topic %s has cleanup.policy=%s, which takes no records without a key\nHint: name the key's columns with key = '…', though older records of a key may then be removed; or write to a topic that deletes by age", s.o.Layout.Topic, policy)
+	}
+	return err
 }
 
 // ensure creates a topic unless it is there.
