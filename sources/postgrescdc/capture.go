@@ -196,6 +196,13 @@ func (g *Capture) begin(source string, at offsets) {
 	}
 }
 
+// polled says that an engine reads.
+func (g *Capture) polled() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.acked) > 0
+}
+
 // ack notes what a source has read for good, and deletes what is older than the retention.
 func (g *Capture) ack(source string, at offsets) error {
 	g.mu.Lock()

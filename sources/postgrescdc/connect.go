@@ -30,12 +30,17 @@ func (o Options) config() (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the connection string: %w", err)
 	}
-	name := "sluice/cdc/" + o.Pipeline
-	cfg.RuntimeParams["application_name"] = name[:min(len(name), 63)]
+	cfg.RuntimeParams["application_name"] = o.applicationName()
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTimeout
 	}
 	return cfg, nil
+}
+
+// applicationName is what the pipeline's sessions are called on the server.
+func (o Options) applicationName() string {
+	name := "sluice/cdc/" + o.Pipeline
+	return name[:min(len(name), 63)]
 }
 
 func unreachableHint(cfg *pgx.ConnConfig, err error) error {

@@ -256,6 +256,91 @@ func TestSlotInUse(t *testing.T) {
 	}
 }
 
+// An engine that reads takes the slot from an older one that still has it, because it is paused or its machine is gone.
+func TestSlotTakenOver(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)", "INSERT INTO account VALUES (1, 'a', 1)")
+	o := options(t, url, account)
+	r := newReplica(t, account)
+	catchUp(t, o, r)
+	g := open(t, o)
+	last, err := g.read.last()
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := &stream{g: &Capture{opt: o.withDefaults()}, w: newWriter(g.log, *last.doc)}
+	if err := g.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for err = older.start(t.Context()); code(err) == "55006"; err = older.start(t.Context()) { // the server is about to notice
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { hangUp(older.wire.PgConn) }()
+	pgtest.Exec(t, url, "INSERT INTO account VALUES (2, 'b', 2)")
+	src := open(t, o).Source("account")
+	defer closing(t, src)
+	for len(r.last) < 2 {
+		rows, err := src.Poll(t.Context(), r.from, microbatch.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.apply(rows)
+	}
+	r.equal(url, "SELECT id, owner, amount FROM account")
+}
+
+// The slot forgets what was acknowledged and nothing else, however often the server is told how things stand; that of an
+// idle table in a busy database moves on.
+func TestConfirmed(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)", "CREATE TABLE other (x int)")
+	o := options(t, url, account)
+	o.Heartbeat = 10 * time.Millisecond
+	r := newReplica(t, account)
+	src := open(t, o).Source("account")
+	defer closing(t, src)
+	is := func(condition string) bool {
+		return pgtest.Rows(t, url, "SELECT "+condition+" FROM pg_replication_slots s LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid WHERE database = current_database()")[0] == "t"
+	}
+	poll := func() {
+		rows, err := src.Poll(t.Context(), r.from, microbatch.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.apply(rows)
+	}
+	pgtest.Exec(t, url, "INSERT INTO account VALUES (1, 'a', 1)")
+	for len(r.last) < 1 {
+		poll()
+	}
+	at, err := decodeOffsets(r.from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		seen := pgtest.Rows(t, url, "SELECT clock_timestamp()")[0]
+		pgtest.Exec(t, url, "INSERT INTO other VALUES (1)")
+		for !is("coalesce(reply_time > '" + seen + "', false)") {
+			poll()
+		}
+		if is("confirmed_flush_lsn >= '" + at.LSN.String() + "'") {
+			t.Fatal("the server may forget what was not acknowledged")
+		}
+	}
+	if err := src.Ack(t.Context(), r.from); err != nil {
+		t.Fatal(err)
+	}
+	pgtest.Exec(t, url, "INSERT INTO other SELECT generate_series(1, 1000)")
+	end := pgtest.Rows(t, url, "SELECT pg_current_wal_lsn()")[0]
+	for !is("confirmed_flush_lsn >= '" + end + "'") {
+		poll()
+	}
+}
+
 // The server is killed and restarted while changes are received; nothing is lost and nothing comes twice, and a server
 // that shuts down does not wait for a batch that is not committed.
 func TestServerRestarted(t *testing.T) {

@@ -72,6 +72,9 @@ func (s *stream) run(ctx context.Context) {
 			return
 		}
 		s.g.waits(err)
+		if code(err) == "55006" {
+			s.takeOver(ctx)
+		}
 		timer := time.NewTimer(min(firstRetry<<min(failures-1, 10), maxRetry))
 		select {
 		case <-ctx.Done():
@@ -96,6 +99,22 @@ func passing(err error) bool {
 		return false
 	}
 	return unreachable(err) || code(err) == "55006"
+}
+
+// takeOver ends the connection by which an older engine of the pipeline still has the slot: one that is paused, or whose
+// machine is gone, keeps it for minutes.
+//
+// Why only when it was polled: an engine reads when every sink has fenced older ones off, so that whoever has the slot can
+// commit nothing any more. Whose log was moved away is that older one itself.
+func (s *stream) takeOver(ctx context.Context) {
+	if !s.g.polled() || ingestlog.Stayed(s.g.opt.FS, s.g.opt.Dir) != nil {
+		return
+	}
+	_ = s.g.opt.withSession(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `SELECT pg_terminate_backend(a.pid) FROM pg_replication_slots s JOIN pg_stat_activity a ON a.pid = s.active_pid
+WHERE s.slot_name = $1 AND a.application_name = $2`, s.w.doc.Slot, s.g.opt.applicationName())
+		return err // if that is not allowed, the slot stays in use, which is said
+	})
 }
 
 // drop gives the connection and what is half received up.
