@@ -334,9 +334,9 @@ func TestConfirmed(t *testing.T) {
 	if err := src.Ack(t.Context(), r.from); err != nil {
 		t.Fatal(err)
 	}
-	pgtest.Exec(t, url, "INSERT INTO other SELECT generate_series(1, 1000)")
 	end := pgtest.Rows(t, url, "SELECT pg_current_wal_lsn()")[0]
 	for !is("confirmed_flush_lsn >= '" + end + "'") {
+		pgtest.Exec(t, url, "INSERT INTO other SELECT generate_series(1, 100)")
 		poll()
 	}
 }

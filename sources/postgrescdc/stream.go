@@ -262,7 +262,7 @@ func (s *stream) data(ctx context.Context, b []byte) error {
 			s.quiet = max(s.quiet, end)
 		}
 		if b[17] == 1 {
-			s.asked, s.statusAt, s.beatAt = true, time.Time{}, time.Time{}
+			s.asked, s.statusAt = true, time.Time{}
 		}
 		return nil
 	case len(b) >= 26 && b[0] == 'w':
