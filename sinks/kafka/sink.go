@@ -75,6 +75,9 @@ func (s *Sink) bind(pipeline string, targets []microbatch.Target) error {
 		return fmt.Errorf("kafka sink %s: %w", s.o.Name, err)
 	}
 	s.o.Layout = s.o.Layout.WithDefaults(s.output)
+	if s.o.Partitioner != Partitioners[0] && s.o.Layout.Mode != ModeAppend && s.o.Layout.keyed(s.output) {
+		return fmt.Errorf("kafka sink %s: partitioner = '%s' spreads the records of a key, whose order readers would not know\nHint: leave the option out: '%s' keeps them in one partition", s.o.Name, s.o.Partitioner, Partitioners[0])
+	}
 	return nil
 }
 

@@ -153,3 +153,18 @@ func TestNoKeyForACompactedTopic(t *testing.T) {
 		}
 	})
 }
+
+// The records of a key that replace each other must be in one partition.
+func TestKeysStayTogether(t *testing.T) {
+	c := kafkatest.Fake(t)
+	for _, p := range Partitioners[1:] {
+		for out, l := range map[*planner.Output]Layout{&upserted: {Mode: ModeUpsert}, &keyedLog: {Mode: ModeDebezium}} {
+			o := options(t, c, l)
+			o.Partitioner = p
+			_, err := newSink(t, o).Open(t.Context(), "p", []microbatch.Target{{Output: *out}})
+			if err == nil || !strings.Contains(err.Error(), "partitioner = '"+p+"' spreads the records of a key") {
+				t.Errorf("%s in mode %s: %v", p, l.Mode, err)
+			}
+		}
+	}
+}
