@@ -187,7 +187,11 @@ func (b sourceBinding) firstRows(ctx context.Context) (_ *microbatch.Rows, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, source.Close()) }()
-	return source.Poll(ctx, nil, firstRows)
+	rows, err := source.Poll(ctx, nil, firstRows)
+	if waits, ok := source.(microbatch.Stater); ok && err == nil && rows.Count == 0 && len(rows.Bad) == 0 && waits.State() != "" {
+		return nil, errors.New(waits.State())
+	}
+	return rows, err
 }
 
 func (o *checkOptions) checkDatabase(ctx context.Context, l *loaded, state stateDir, r *checkReport) (err error) {

@@ -251,6 +251,36 @@ func TestRecordsWithoutRows(t *testing.T) {
 	})
 }
 
+// What stands beside a record's value is the record's own, whatever the one before it had.
+func TestMetadata(t *testing.T) {
+	kafkatest.Each(t, func(t *testing.T, c *kafkatest.Cluster) {
+		topic := c.Topic(t, 1, "retention.ms=-1")
+		at := time.Date(2026, 1, 31, 12, 0, 0, 123_000_000, time.UTC)
+		headers := []kgo.RecordHeader{{Key: "a", Value: []byte("1")}, {Key: "b"}, {Key: "a", Value: []byte("2")}}
+		kafkatest.Produce(t, producer(t, c),
+			&kgo.Record{Topic: topic, Value: []byte(`{}`), Key: []byte("k"), Timestamp: at, Headers: headers},
+			&kgo.Record{Topic: topic, Value: []byte(`{}`), Timestamp: at.Add(time.Millisecond)},
+			&kgo.Record{Topic: topic, Value: []byte(`{}`), Key: []byte{}, Timestamp: at, Headers: headers[:1]})
+		text := vector.Of(vector.Varchar)
+		entry := vector.Type{Kind: vector.Struct, Fields: []vector.Field{{Name: "key", Type: text}, {Name: "value", Type: text}}}
+		o := options(c, topic)
+		o.Messages = decode.MessageOptions{Format: "json", Metadata: []string{"", "key", "headers", "timestamp", "topic"}, Fields: []vector.Field{
+			{Name: "id", Type: vector.Of(vector.Int64)}, {Name: "key", Type: text}, {Name: "headers", Type: vector.Type{Kind: vector.Map, Elem: &entry}},
+			{Name: "at", Type: vector.Of(vector.Timestamp)}, {Name: "topic", Type: text}}}
+		rows, _ := pollAll(t, open(t, o), nil, 3)
+		for i, row := range rows {
+			rows[i] = strings.ReplaceAll(row, topic, "TOPIC")
+		}
+		if diff := cmp.Diff([]string{
+			`NULL | "k" | [{"b", NULL}, {"a", "2"}] | 1769860800123000 | "TOPIC" | 0`,
+			`NULL | NULL | [] | 1769860800124000 | "TOPIC" | 1`,
+			`NULL | "" | [{"a", "1"}] | 1769860800123000 | "TOPIC" | 2`,
+		}, rows); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 // A partition with much to read does not keep the others waiting, nor do limits smaller than their number.
 func TestFairness(t *testing.T) {
 	c := kafkatest.Fake(t)
