@@ -179,11 +179,29 @@ func (p *printer) factors(e *expr) ([]string, error) {
 	bare := make([]*expr, len(e.Children))
 	for i, c := range e.Children {
 		bare[i] = c
-		if c.Class == "BOUND_CAST" && !c.TryCast && c.ReturnType.ID == "DECIMAL" && c.ReturnType.Info.Width == e.ReturnType.Info.Width {
+		if widened(c, e.ReturnType) {
 			bare[i] = c.Child
 		}
 	}
 	return p.list(bare)
+}
+
+// widened says that binding may have put a cast round a factor: it does if the factor is not stored as the
+// product is, and leaves its scale alone. Any other cast is the user's.
+func widened(c *expr, product *planType) bool {
+	if c.Class != "BOUND_CAST" || c.TryCast || c.ReturnType.ID != "DECIMAL" || c.ReturnType.Info.Width != product.Info.Width {
+		return false
+	}
+	from := c.Child.ReturnType
+	if from == nil {
+		return true
+	}
+	if from.ID != "DECIMAL" {
+		return c.ReturnType.Info.Scale == 0
+	}
+	was, errWas := from.vector()
+	is, errIs := product.vector()
+	return errWas == nil && errIs == nil && was.Bytes() != is.Bytes() && was.Scale == c.ReturnType.Info.Scale
 }
 
 type lambdaData struct {
