@@ -23,8 +23,13 @@ type Source interface {
 	Read(ctx context.Context, from, to json.RawMessage) (*Rows, error)
 	// Ack tells the source that everything up to offsets is committed and will not be read again.
 	Ack(ctx context.Context, offsets json.RawMessage) error
+	// Close lets go of what the source holds. A second Close does nothing; Poll and Read fail after it with
+	// ErrSourceClosed.
 	Close() error
 }
+
+// ErrSourceClosed marks (errors.Is) a Poll or Read of a source that was closed.
+var ErrSourceClosed = errors.New("the source is closed")
 
 // ErrRangeChanged marks (errors.Is) a source whose recorded range no longer holds the same bytes: a
 // file was truncated or rewritten, a topic expired. The message says which and what to do.

@@ -144,7 +144,7 @@ func check(t *testing.T, what string, err error, fails bool, want string) {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,8 @@ import (
 
 // Source reads files. Only Ack and PartitionName may be called beside its other methods.
 type Source struct {
-	opt Options
+	opt    Options
+	closed bool
 	// fields are what is looked for in CSV headers and Parquet files: the columns, then _weight if rows say it.
 	fields []vector.Field
 	list   *listing
@@ -91,6 +92,7 @@ func (s *Source) builder() *decode.Builder {
 
 // Close implements microbatch.Source.
 func (s *Source) Close() error {
+	s.closed = true
 	if s.pq == nil {
 		return nil
 	}
@@ -118,6 +120,9 @@ func (s *Source) marks(doc json.RawMessage) ([]mark, error) {
 
 // Poll implements microbatch.Source. Files are read one after the other, in the order of discovery.
 func (s *Source) Poll(ctx context.Context, from json.RawMessage, lim microbatch.Limits) (*microbatch.Rows, error) {
+	if s.closed {
+		return nil, fmt.Errorf("source %s: %w", s.opt.Name, microbatch.ErrSourceClosed)
+	}
 	if s.opt.Static {
 		return s.pollStatic(ctx, from, lim)
 	}
@@ -187,6 +192,9 @@ func (s *Source) checkPath(m mark) error {
 
 // Read implements microbatch.Source.
 func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatch.Rows, error) {
+	if s.closed {
+		return nil, fmt.Errorf("source %s: %w", s.opt.Name, microbatch.ErrSourceClosed)
+	}
 	start, err := decodeMarks(from)
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.opt.Name, err)

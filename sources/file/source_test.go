@@ -100,6 +100,13 @@ func TestConformanceJSON(t *testing.T) {
 			}
 			sourcetest.Run(t, sourcetest.Config{
 				Columns: testColumns, Rows: good, Bad: bad, Seed: seed,
+				Faults: map[string]func(testing.TB) func(){"disk gone": func(t testing.TB) func() { return away(t, dir) }},
+				Lost: map[string]func(testing.TB) sourcetest.Losable{
+					"removed": func(t testing.TB) sourcetest.Losable { return losable(t, mode, os.Remove) },
+					"cut short": func(t testing.TB) sourcetest.Losable {
+						return losable(t, mode, func(path string) error { return os.Truncate(path, 3) })
+					},
+				},
 				Open: func(t testing.TB) microbatch.Source {
 					s := open(t, Options{Path: "*.ndjson", BaseDir: dir, Mode: mode})
 					s.blockBytes = 1 << (9 + r.IntN(12))
@@ -107,6 +114,30 @@ func TestConformanceJSON(t *testing.T) {
 				},
 			})
 		})
+	}
+}
+
+// away moves a directory out of sight.
+func away(t testing.TB, dir string) (back func()) {
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.Rename(dir+".away", dir); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// losable is a file that something is done to.
+func losable(t testing.TB, mode string, do func(path string) error) sourcetest.Losable {
+	path := filepath.Join(t.TempDir(), "lost.ndjson")
+	write(t, path, lines(0, 100))
+	return sourcetest.Losable{
+		Open: func(t testing.TB) microbatch.Source {
+			return open(t, Options{Path: filepath.Join(filepath.Dir(path), "*.ndjson"), Columns: idColumn, Mode: mode})
+		},
+		Lose: func(t testing.TB) { must(t, do(path)) },
 	}
 }
 

@@ -39,6 +39,7 @@ type SourceOptions struct {
 // Source reads an Inbox, or its directory. Its offsets are positions of the log: {"v":1,"rows":4711}.
 type Source struct {
 	opt     SourceOptions
+	closed  bool
 	inbox   *Inbox // nil: the directory is read
 	fs      vfs.FS
 	dir     string
@@ -83,7 +84,10 @@ func newSource(opt SourceOptions) (*Source, error) {
 func (s *Source) PartitionName(int) string { return s.opt.Partition }
 
 // Close implements microbatch.Source. The Inbox stays open.
-func (s *Source) Close() error { return nil }
+func (s *Source) Close() error {
+	s.closed = true
+	return nil
+}
 
 type offsets struct {
 	V    int                `json:"v"`
@@ -107,6 +111,9 @@ func encodeOffsets(at ingestlog.Position) json.RawMessage {
 
 // Poll implements microbatch.Source.
 func (s *Source) Poll(ctx context.Context, from json.RawMessage, max microbatch.Limits) (*microbatch.Rows, error) {
+	if s.closed {
+		return nil, fmt.Errorf("source %q: %w", s.opt.Name, microbatch.ErrSourceClosed)
+	}
 	at, err := s.position(from)
 	if err != nil {
 		return nil, err
@@ -141,6 +148,9 @@ func (s *Source) Poll(ctx context.Context, from json.RawMessage, max microbatch.
 
 // Read implements microbatch.Source.
 func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatch.Rows, error) {
+	if s.closed {
+		return nil, fmt.Errorf("source %q: %w", s.opt.Name, microbatch.ErrSourceClosed)
+	}
 	first, err := s.position(from)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,9 +89,29 @@ func bounded(b *Inbox, opt SourceOptions) func(testing.TB) microbatch.Source {
 }
 
 func TestConformance(t *testing.T) {
-	b := open(t, vfs.NewMem(), Options{SegmentBytes: 100_000, KeepEvery: 50_000})
+	var broken atomic.Bool
+	disk := vfs.Inject(vfs.NewMem(), func(vfs.Op) error {
+		if broken.Load() {
+			return syscall.EIO
+		}
+		return nil
+	})
+	b := open(t, disk, Options{SegmentBytes: 100_000, KeepEvery: 50_000})
 	rows, bad := fill(t, b)
-	sourcetest.Run(t, sourcetest.Config{Columns: orderColumns, Rows: rows, Bad: bad, Open: bounded(b, orderOptions)})
+	sourcetest.Run(t, sourcetest.Config{Columns: orderColumns, Rows: rows, Bad: bad, Open: bounded(b, orderOptions), Bounded: true,
+		Faults: map[string]func(testing.TB) func(){"broken disk": func(testing.TB) func() {
+			broken.Store(true)
+			return func() { broken.Store(false) }
+		}},
+		Lost: map[string]func(testing.TB) sourcetest.Losable{"directory gone": func(t testing.TB) sourcetest.Losable {
+			lost := open(t, vfs.NewMem(), Options{})
+			put(t, lost, "", `{"id": 1}`, `{"id": 2}`)
+			return sourcetest.Losable{
+				Open: func(t testing.TB) microbatch.Source { return bounded(lost, orderOptions)(t) },
+				Lose: func(t testing.TB) { lost = open(t, vfs.NewMem(), Options{}) },
+			}
+		}},
+	})
 }
 
 // TestConformanceOfChanges: rows may be two, of one position.

@@ -57,6 +57,15 @@ func TestConformance(t *testing.T) {
 		sourcetest.Run(t, sourcetest.Config{
 			Open:    func(t testing.TB) microbatch.Source { return open(t, o) },
 			Columns: columns, Rows: rows, Bad: bad, Partitioned: true, Bounded: true,
+			Lost: map[string]func(testing.TB) sourcetest.Losable{"expired": func(t testing.TB) sourcetest.Losable {
+				o := options(c, c.Topic(t, 1))
+				o.Mode = "bounded"
+				fill(t, c, o.Topic, 1, 20)
+				return sourcetest.Losable{
+					Open: func(t testing.TB) microbatch.Source { return open(t, o) },
+					Lose: func(t testing.TB) { deleteBefore(t, c, o.Topic, 0, 20) },
+				}
+			}},
 		})
 	})
 }

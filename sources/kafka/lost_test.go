@@ -19,7 +19,7 @@ import (
 )
 
 // deleteBefore deletes the records of a partition before an offset.
-func deleteBefore(t *testing.T, c *kafkatest.Cluster, topic string, partition int32, offset int64) {
+func deleteBefore(t testing.TB, c *kafkatest.Cluster, topic string, partition int32, offset int64) {
 	t.Helper()
 	if _, err := c.Admin(t).DeleteRecords(t.Context(), kadm.Offsets{topic: {partition: {Topic: topic, Partition: partition, At: offset, LeaderEpoch: -1}}}); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,9 @@ import (
 
 // Read implements microbatch.Source: the same requests as Poll's, one partition after the other.
 func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatch.Rows, error) {
+	if s.closed {
+		return nil, fmt.Errorf("source %s: %w", s.opt.Name, microbatch.ErrSourceClosed)
+	}
 	begin, err := decodePosition(from)
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.opt.Name, err)

@@ -18,6 +18,7 @@ import (
 // Source reads a topic. Ack, State and PartitionName may be called beside its other methods.
 type Source struct {
 	opt     Options
+	closed  bool
 	decoder decode.MessageDecoder
 	msg     decode.Message // the last record as decoders take it
 
@@ -61,6 +62,9 @@ func New(opt Options) (*Source, error) {
 
 // connect connects, once.
 func (s *Source) connect(ctx context.Context) error {
+	if s.closed {
+		return fmt.Errorf("source %s: %w", s.opt.Name, microbatch.ErrSourceClosed)
+	}
 	if s.cluster != nil {
 		return nil
 	}
@@ -116,6 +120,7 @@ func (s *Source) patiently(ctx context.Context, ask func(context.Context) (map[i
 
 // Close implements microbatch.Source.
 func (s *Source) Close() error {
+	s.closed = true
 	if s.cluster == nil {
 		return nil
 	}

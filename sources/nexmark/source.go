@@ -16,11 +16,12 @@ const maxPollRows = 1 << 18
 
 // Source is a replayable view of the stream. It is not safe for concurrent use.
 type Source struct {
-	opt   Options
-	gen   *generator
-	table *table
-	cols  []column
-	plan  string // identifies the stream in offsets
+	opt    Options
+	closed bool
+	gen    *generator
+	table  *table
+	cols   []column
+	plan   string // identifies the stream in offsets
 
 	now      func() time.Time
 	openedAt time.Time
@@ -90,6 +91,9 @@ func (s *Source) document(event int64) json.RawMessage {
 
 // Poll implements microbatch.Source.
 func (s *Source) Poll(ctx context.Context, from json.RawMessage, lim microbatch.Limits) (*microbatch.Rows, error) {
+	if s.closed {
+		return nil, fmt.Errorf("source %s: %w", s.opt.Name, microbatch.ErrSourceClosed)
+	}
 	start, err := s.parse(from)
 	if err != nil {
 		return nil, err
@@ -146,6 +150,9 @@ func (s *Source) remaining(r *microbatch.Rows, row, end int64) {
 
 // Read implements microbatch.Source.
 func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatch.Rows, error) {
+	if s.closed {
+		return nil, fmt.Errorf("source %s: %w", s.opt.Name, microbatch.ErrSourceClosed)
+	}
 	start, err := s.parse(from)
 	if err != nil {
 		return nil, err
@@ -219,4 +226,7 @@ func (s *Source) chunk(events []int64) *vector.Chunk {
 func (s *Source) Ack(context.Context, json.RawMessage) error { return nil }
 
 // Close implements microbatch.Source.
-func (s *Source) Close() error { return nil }
+func (s *Source) Close() error {
+	s.closed = true
+	return nil
+}

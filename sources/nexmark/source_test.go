@@ -36,6 +36,10 @@ func TestConformance(t *testing.T) {
 				Open: func(t testing.TB) microbatch.Source {
 					return open(t, Options{Type: typ, Columns: Columns(typ), Events: 5000, Seed: 42})
 				},
+				Lost: map[string]func(testing.TB) sourcetest.Losable{"another seed": func(testing.TB) sourcetest.Losable {
+					opt := Options{Type: typ, Columns: Columns(typ), Events: 1000}
+					return sourcetest.Losable{Open: func(t testing.TB) microbatch.Source { return open(t, opt) }, Lose: func(testing.TB) { opt.Seed = 9 }}
+				}},
 			})
 		})
 	}

@@ -18,8 +18,9 @@ import (
 
 // Lookup is a table as a source. Its offsets are positions of the ingest log: {"v":1,"rows":4711}.
 type Lookup struct {
-	opt Options
-	log *ingestlog.Log // nil: somebody else's, or nobody's, is read
+	opt    Options
+	closed bool
+	log    *ingestlog.Log // nil: somebody else's, or nobody's, is read
 	// broken is why the log takes no more; the pipeline must stop.
 	broken atomic.Pointer[error]
 
@@ -92,6 +93,10 @@ func unreachable(err error) bool {
 
 // Close ends the refreshes and the log.
 func (l *Lookup) Close() error {
+	if l.closed {
+		return nil
+	}
+	l.closed = true
 	l.stop()
 	l.done.Wait()
 	if l.log == nil {
@@ -122,6 +127,9 @@ func encodeOffsets(at ingestlog.Position) json.RawMessage {
 
 // Poll implements microbatch.Source.
 func (l *Lookup) Poll(ctx context.Context, from json.RawMessage, max microbatch.Limits) (*microbatch.Rows, error) {
+	if l.closed {
+		return nil, fmt.Errorf("table %q: %w", l.opt.Name, microbatch.ErrSourceClosed)
+	}
 	if err := l.broken.Load(); err != nil {
 		return nil, *err
 	}
@@ -154,6 +162,9 @@ func (l *Lookup) Poll(ctx context.Context, from json.RawMessage, max microbatch.
 
 // Read implements microbatch.Source.
 func (l *Lookup) Read(ctx context.Context, from, to json.RawMessage) (*microbatch.Rows, error) {
+	if l.closed {
+		return nil, fmt.Errorf("table %q: %w", l.opt.Name, microbatch.ErrSourceClosed)
+	}
 	first, err := position(from)
 	if err != nil {
 		return nil, fmt.Errorf("table %q: %w", l.opt.Name, err)

@@ -160,15 +160,23 @@ func TestConformance(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	sourcetest.Run(t, sourcetest.Config{Columns: columns, Weighted: true, Keyed: true, Rows: rows, Open: func(t testing.TB) microbatch.Source {
+	openOn := func(t testing.TB, m *vfs.Mem) microbatch.Source {
 		again := opt
-		again.FS, again.Bounded = opt.FS.(*vfs.Mem).CrashClone(vfs.Crash{KeepPercent: 100}), true
+		again.Bounded = true
+		again.FS = m.CrashClone(vfs.Crash{KeepPercent: 100})
 		r, err := open(again.withDefaults())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return r.Lookup
-	}})
+	}
+	sourcetest.Run(t, sourcetest.Config{Columns: columns, Weighted: true, Keyed: true, Rows: rows, Bounded: true,
+		Open: func(t testing.TB) microbatch.Source { return openOn(t, opt.FS.(*vfs.Mem)) },
+		Lost: map[string]func(testing.TB) sourcetest.Losable{"directory gone": func(testing.TB) sourcetest.Losable {
+			on := opt.FS.(*vfs.Mem)
+			return sourcetest.Losable{Open: func(t testing.TB) microbatch.Source { return openOn(t, on) }, Lose: func(testing.TB) { on = vfs.NewMem() }}
+		}},
+	})
 }
 
 func TestRefusedTables(t *testing.T) {

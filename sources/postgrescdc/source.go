@@ -20,6 +20,7 @@ type Source struct {
 	// described is latest's answer for a log of others.
 	described *document
 	close     func() error
+	closed    bool
 }
 
 var (
@@ -45,11 +46,17 @@ func (o Options) table(name string) Table {
 }
 
 // Close implements microbatch.Source. The last source of a slot ends the capture.
-func (s *Source) Close() error { return s.close() }
+func (s *Source) Close() error {
+	s.closed = true
+	return s.close()
+}
 
 // Poll implements microbatch.Source.
 func (s *Source) Poll(ctx context.Context, from json.RawMessage, max microbatch.Limits) (*microbatch.Rows, error) {
 	at, err := decodeOffsets(from)
+	if s.closed {
+		err = microbatch.ErrSourceClosed
+	}
 	if err == nil && s.g == nil {
 		err = fmt.Errorf("its log is open for reading ranges only")
 	}
@@ -91,6 +98,9 @@ func those(list []ingestlog.Entry) iter.Seq2[ingestlog.Entry, error] {
 
 // Read implements microbatch.Source.
 func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatch.Rows, error) {
+	if s.closed {
+		return nil, s.named(microbatch.ErrSourceClosed)
+	}
 	first, err := decodeOffsets(from)
 	if err != nil {
 		return nil, s.named(err)

@@ -3,7 +3,9 @@ package sourcetest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -76,5 +78,88 @@ func broken(t *testing.T, cfg Config, whole []step, fault func(testing.TB) func(
 	}
 	if diff := cmp.Diff(cfg.rowsOf(whole), cfg.sorted(got)); diff != "" {
 		t.Errorf("rows differ from those without the fault (-without +with):\n%s", diff)
+	}
+}
+
+// closed: a source that was closed gives nothing more, and says so.
+func closed(t *testing.T, cfg Config) {
+	src := cfg.Open(t)
+	s, _ := poll(t, src, nil, microbatch.Limits{MaxRows: 1})
+	for range 2 {
+		closeSource(t, src)
+	}
+	if _, err := src.Poll(context.Background(), nil, microbatch.Limits{}); !errors.Is(err, microbatch.ErrSourceClosed) {
+		t.Errorf("Poll after Close: %v", err)
+	}
+	if _, err := src.Read(context.Background(), nil, s.to); !errors.Is(err, microbatch.ErrSourceClosed) {
+		t.Errorf("Read after Close: %v", err)
+	}
+}
+
+// cancelled: a call whose context is over returns, be it with rows, and what comes after it is as if it had not been.
+func cancelled(t *testing.T, cfg Config, whole []step) {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	src := cfg.Open(t)
+	defer closeSource(t, src)
+	var got []string
+	var from json.RawMessage
+	lim := microbatch.Limits{MaxRows: max(1, int64(len(cfg.rowsOf(whole)))/5)}
+	for n := 0; ; n++ {
+		ctx := context.Background()
+		if n%2 == 0 && n < 10 {
+			ctx = over
+		}
+		r, err := src.Poll(ctx, from, lim)
+		if err != nil {
+			if ctx != over {
+				t.Fatalf("Poll(%s) after one that was cancelled: %v", from, err)
+			}
+			continue
+		}
+		if string(r.To) == string(from) && n >= 10 && (r.Done || !cfg.Bounded) {
+			break
+		}
+		s := newStep(from, r)
+		if _, err := src.Read(over, from, r.To); err == nil {
+			if again := read(t, cfg, src, from, r.To); cmp.Diff(s.chunks, again.chunks) != "" {
+				t.Fatalf("Read(%s, %s) after one that was cancelled differs from Poll", from, r.To)
+			}
+		}
+		got, from = append(got, s.rows...), r.To
+	}
+	if diff := cmp.Diff(cfg.rowsOf(whole), cfg.sorted(got)); diff != "" {
+		t.Errorf("rows differ from those without cancelled calls (-without +with):\n%s", diff)
+	}
+}
+
+// lost: what was read and can be read no more is refused, with what to do, and not replaced by other rows.
+func lost(t *testing.T, cfg Config, l Losable) {
+	src := l.Open(t)
+	var steps []step
+	var from json.RawMessage
+	for len(steps) < 5 {
+		s, r := poll(t, src, from, microbatch.Limits{MaxRows: 3})
+		if string(s.to) == string(from) {
+			if cfg.Bounded && !r.Done {
+				continue
+			}
+			break
+		}
+		steps, from = append(steps, s), s.to
+	}
+	closeSource(t, src)
+	if len(steps) == 0 {
+		t.Fatal("the source has no rows that could be lost")
+	}
+	l.Lose(t)
+	for _, s := range steps {
+		after := l.Open(t)
+		_, err := after.Read(context.Background(), s.from, s.to)
+		RangeChanged(t, err)
+		if err != nil && !strings.Contains(err.Error(), "\nHint: ") {
+			t.Errorf("the error does not say what to do: %v", err)
+		}
+		closeSource(t, after)
 	}
 }

@@ -38,8 +38,16 @@ type Config struct {
 	// Faults break what the source reads from, by name; what they return mends it. A Poll meanwhile may give rows,
 	// nothing or an error, but must return; afterwards nothing is missing.
 	Faults map[string]func(t testing.TB) (mend func())
+	// Lost are ways to lose what was read, by name.
+	Lost map[string]func(t testing.TB) Losable
 	// Seed makes the random cuts. Defaults to a random one, which a failure prints.
 	Seed uint64
+}
+
+// Losable is a source over data of its own. Lose loses or changes all of it that was read.
+type Losable struct {
+	Open func(t testing.TB) microbatch.Source
+	Lose func(t testing.TB)
 }
 
 // A step is one Poll and what it gave.
@@ -89,6 +97,11 @@ func Run(t *testing.T, cfg Config) {
 	}
 	runFaults(t, cfg, whole)
 	t.Run("closed unread", func(t *testing.T) { closeSource(t, cfg.Open(t)) })
+	t.Run("closed", func(t *testing.T) { closed(t, cfg) })
+	t.Run("cancelled", func(t *testing.T) { cancelled(t, cfg, whole) })
+	for name, make := range cfg.Lost {
+		t.Run(name, func(t *testing.T) { lost(t, cfg, make(t)) })
+	}
 }
 
 // drain polls one source to its end.
