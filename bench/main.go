@@ -142,14 +142,17 @@ func (o options) run(ctx context.Context) (err error) {
 	}
 	if o.part == "all" || o.part == "kafka" {
 		w.WriteString("\n")
-		err := b.kafka(ctx, &w, file)
-		if errors.Is(err, errNoJava) && o.part == "all" {
+		lib, err := kafkaLib(ctx)
+		switch {
+		case err != nil && o.part == "all":
 			fmt.Fprintln(os.Stderr, "bench: without the Kafka part:", err)
-			fmt.Fprintln(&w, "The Kafka part is left out: it needs Java 17 or newer, for a broker.")
-			err = nil
-		}
-		if err != nil {
+			fmt.Fprintln(&w, "The Kafka part is left out: no broker can be run here.")
+		case err != nil:
 			return err
+		default:
+			if err := b.kafka(ctx, &w, lib, file); err != nil {
+				return err
+			}
 		}
 	}
 	report := w.String()
