@@ -96,7 +96,8 @@ func (w *Writer) Put(name string, content []byte) error {
 	return nil
 }
 
-// PutTree copies a directory with what is below it; a missing one is nothing.
+// PutTree copies a directory with what is below it; a missing one is nothing. Locks and files that are being made stay out:
+// whoever makes them gives them their names meanwhile.
 func (w *Writer) PutTree(name, from string) error {
 	return copyTree(w.fs, from, func(path string) (io.WriteCloser, error) { return w.Create(name + "/" + path) })
 }
@@ -210,6 +211,9 @@ func copyTree(fsys vfs.FS, from string, create func(path string) (io.WriteCloser
 		return nil
 	}
 	return eachFile(fsys, from, "", func(path string) error {
+		if base := filepath.Base(path); base == lockName || strings.HasSuffix(base, ".new") {
+			return nil
+		}
 		return copyFile(fsys, filepath.Join(from, filepath.FromSlash(path)), func() (io.WriteCloser, error) { return create(path) })
 	})
 }
