@@ -72,8 +72,8 @@ func (n *inboxes) attach(l *loaded, dir pipelineDir, as ownership) error {
 	for _, s := range l.posted {
 		p, err := n.open[l.Name][s.name].renewed(s, dir, as, n.log)
 		if err != nil {
-			delete(n.open[l.Name], s.name)
-			return fmt.Errorf("open source %q: %w", s.name, err)
+			// Why all: the next request must try again, and hear of it, and not that there is no such source.
+			return errors.Join(fmt.Errorf("open source %q: %w", s.name, err), n.endAll(l.Name))
 		}
 		n.open[l.Name][s.name] = p
 		if err := n.listen(l, p); err != nil {
@@ -173,6 +173,20 @@ func (n *inboxes) knows(pipeline string) (sources []string, ok bool) {
 	return sources, ok
 }
 
+// wants says that a pipeline must be attached before rows are taken for it: it never was, or a log of it has failed, whose
+// disk may be well again, and no engine is there to find out.
+func (n *inboxes) wants(pipeline string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	open, ok := n.open[pipeline]
+	for _, p := range open {
+		if p.inbox.Failed() != nil && !p.running.Load() {
+			return true
+		}
+	}
+	return !ok
+}
+
 // inbox returns an open Inbox, or nil.
 func (n *inboxes) inbox(pipeline, source string) *intake.Inbox {
 	if n == nil {
@@ -218,6 +232,11 @@ func (n *inboxes) remove(pipeline string) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.endAll(pipeline)
+}
+
+// endAll closes the Inboxes of a pipeline. mu is held.
+func (n *inboxes) endAll(pipeline string) error {
 	var errs []error
 	for name := range n.open[pipeline] {
 		errs = append(errs, n.end(pipeline, name))

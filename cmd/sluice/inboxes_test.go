@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/sluice-sql/sluice/internal/failpoint"
 	"github.com/sluice-sql/sluice/internal/vector"
 	"github.com/sluice-sql/sluice/microbatch"
 	"github.com/sluice-sql/sluice/sources/decode"
@@ -72,8 +73,55 @@ func TestFencedPipelineTakesNoRows(t *testing.T) {
 		if err := n.inboxes.attach(l, dir, asGuest); !errors.Is(err, ingestlog.ErrMoved) {
 			t.Errorf("another process of the daemon: %v", err)
 		}
+		if !n.inboxes.wants("p") { // else the second request hears that there is no such source
+			t.Error("it is not looked at again")
+		}
 		if err := errors.Join(n.inboxes.attach(l, dir, asOwner), post(), n.inboxes.Close()); err != nil {
 			t.Errorf("its owner again: %v", err)
 		}
+	}
+}
+
+// A disk that was full for a moment does not have a pipeline that is stopped refuse rows until the daemon ends.
+func TestFailedLogIsOpenedAgain(t *testing.T) {
+	n := newInboxes(slog.New(slog.DiscardHandler))
+	defer n.Close()
+	dir, l := stateDir(t.TempDir()).pipeline("p"), postedTo("a")
+	post := func() error {
+		_, err := n.inbox("p", "a").Put(t.Context(), intake.Delivery{Rows: [][]byte{[]byte("{}")}})
+		return err
+	}
+	for range 2 {
+		if !n.wants("p") {
+			t.Fatal("it is not attached again")
+		}
+		if err := errors.Join(n.attach(l, dir, asGuest), post()); err != nil || n.wants("p") {
+			t.Fatal(err)
+		}
+		disarm, err := failpoint.Arm("ingest.append.after_write=error")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = post()
+		if disarm(); err == nil {
+			t.Fatal("it did not fail")
+		}
+	}
+}
+
+// A start that fails at an option leaves no log open that nobody has.
+func TestFailedAttachLeavesNoLock(t *testing.T) {
+	n := newInboxes(slog.New(slog.DiscardHandler))
+	defer n.Close()
+	dir, wrong := stateDir(t.TempDir()).pipeline("p"), postedTo("a")
+	wrong.posted[0].http.Listen = "0.0.0.0:1"
+	if err := n.attach(postedTo("a"), dir, asOwner); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.attach(wrong, dir, asOwner); err == nil {
+		t.Fatal("it went well")
+	}
+	if err := n.attach(postedTo("a"), dir, asOwner); err != nil {
+		t.Error(err)
 	}
 }

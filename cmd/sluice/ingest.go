@@ -23,7 +23,7 @@ func (n *launcher) Ingest(w http.ResponseWriter, r *http.Request, to server.Reci
 		httpsource.Unavailable("send it to the daemon that runs the pipeline, with the same Idempotency-Key", "another daemon runs pipeline %q; this one stands by", name).Answer(w)
 		return
 	}
-	if _, known := n.inboxes.knows(name); !known {
+	if n.inboxes.wants(name) {
 		l, err := n.load(r.Context(), to.Spec)
 		if err == nil {
 			err = n.inboxes.attach(l, n.state.pipeline(name), asGuest)
