@@ -34,13 +34,27 @@ func (p *Proxy) Break(mode string, nth int, hit func()) (mend func()) {
 	return f.mend
 }
 
-// Crawl is a proxy that is slow at once.
-func (p *Proxy) Crawl() (mend func()) {
+// Set has every connection meet a fault at once.
+func (p *Proxy) Set(mode string) (mend func()) {
 	f := &p.faults
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.mode = Slow
+	f.mode, f.left = mode, 0
+	f.mu.Unlock()
+	if f.refuses() {
+		p.breakAll(nil)
+	}
 	return f.mend
+}
+
+// breakAll breaks all connections but those of one link.
+func (p *Proxy) breakAll(except *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		if except == nil || c != except.client && c != except.server {
+			c.Close()
+		}
+	}
 }
 
 func (f *faults) mend() {
@@ -82,13 +96,7 @@ func (p *Proxy) request(l *link, msg []byte) (broken bool) {
 	f.hit()
 	f.mu.Unlock()
 	if others {
-		p.mu.Lock()
-		for c := range p.conns {
-			if c != l.client && c != l.server {
-				c.Close()
-			}
-		}
-		p.mu.Unlock()
+		p.breakAll(l)
 	}
 	return broken
 }

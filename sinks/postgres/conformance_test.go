@@ -40,7 +40,7 @@ func database(t testing.TB) *sinktest.Target {
 			return query(ctx, url, `SELECT source, partition, "offset", reason, raw FROM sluice.dead_letter`, pgx.RowToStructByPos[microbatch.DeadLetter])
 		},
 		Faults: map[string]func(int, func()) func(){},
-		Slow:   proxy.Crawl,
+		Slow:   func() func() { return proxy.Set(pgtest.Slow) },
 	}
 	for _, mode := range []string{pgtest.Broken, pgtest.Unanswered, pgtest.Stalled} {
 		target.Faults[mode] = func(n int, hit func()) func() { return proxy.Break(mode, n, hit) }

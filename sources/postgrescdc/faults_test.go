@@ -388,6 +388,50 @@ func TestServerRestarted(t *testing.T) {
 	r.reread(o)
 }
 
+// A network that breaks, stands still or crawls delays changes and loses none, and no Poll waits for it.
+func TestNetwork(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{pgtest.Broken, pgtest.Stalled, pgtest.Slow} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.URL(t)
+			pgtest.Exec(t, url, "CREATE TABLE account (id int PRIMARY KEY, owner text, amount bigint)", "INSERT INTO account SELECT i, 'x', i FROM generate_series(1, 100) i")
+			proxy := pgtest.NewProxy(t, url)
+			o := options(t, proxy.URL(), account)
+			src := open(t, o).Source("account")
+			defer closing(t, src)
+			r := newReplica(t, account)
+			poll := func() {
+				rows, err := src.Poll(context.Background(), r.from, microbatch.Limits{MaxRows: 30})
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.apply(rows)
+				if err := src.Ack(context.Background(), r.from); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for round := range 3 {
+				for len(r.last) != 100*(round+1) {
+					poll()
+				}
+				mend := proxy.Set(mode)
+				pgtest.Exec(t, url, fmt.Sprintf("INSERT INTO account SELECT i, 'y', i FROM generate_series(%d, %d) i", 1000*(round+1), 1000*(round+1)+99), "UPDATE account SET amount = amount + 1 WHERE id % 7 = 0")
+				for range 3 {
+					poll()
+				}
+				mend()
+			}
+			pgtest.Exec(t, url, "DELETE FROM account WHERE id < 50")
+			for len(r.last) != 400-49 {
+				poll()
+			}
+			r.equal(url, "SELECT id, owner, amount FROM account")
+			r.reread(o)
+		})
+	}
+}
+
 // A table that is taken out of the publication is noticed, also when it is there again.
 func TestPublicationChanged(t *testing.T) {
 	t.Parallel()
