@@ -43,12 +43,24 @@ func (n *Network) Break(mode string, nth int, hit func()) (mend func()) {
 	return n.mend
 }
 
-// Crawl is a network that is slow at once.
-func (n *Network) Crawl() (mend func()) {
+// Set has every connection meet a fault at once.
+func (n *Network) Set(mode string) (mend func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.mode = Slow
+	n.mode, n.left = mode, 0
+	if mode == Cut {
+		n.cut(nil)
+	}
 	return n.mend
+}
+
+// cut breaks all connections but one; mu is held.
+func (n *Network) cut(except *conn) {
+	for c := range n.conns {
+		if c != except {
+			_ = c.Conn.Close()
+		}
+	}
 }
 
 func (n *Network) mend() {
@@ -88,10 +100,8 @@ func (n *Network) request(c *conn) error {
 			n.mode = n.next
 			n.hit()
 			c.doomed = n.mode == Unanswered
-			for other := range n.conns {
-				if other != c && (n.mode == Cut || n.mode == Unanswered) {
-					_ = other.Conn.Close()
-				}
+			if n.mode == Cut || n.mode == Unanswered {
+				n.cut(c)
 			}
 			if n.mode != Cut {
 				return nil

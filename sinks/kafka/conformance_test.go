@@ -72,7 +72,7 @@ func topicOf(t testing.TB, c *kafkatest.Cluster) *sinktest.Target {
 			return out, err
 		},
 		Faults: map[string]func(int, func()) func(){},
-		Slow:   net.Crawl,
+		Slow:   func() func() { return net.Set(kafkatest.Slow) },
 	}
 	for _, mode := range []string{kafkatest.Cut, kafkatest.Unanswered, kafkatest.Stalled} {
 		target.Faults[mode] = func(n int, hit func()) func() { return net.Break(mode, n, hit) }
