@@ -61,7 +61,7 @@ fuzz: needs-compiler ## fuzz each target for FUZZTIME (default 20s)
 
 .PHONY: soak
 soak: needs-compiler needs-postgres ## the whole crash matrices, and SIGKILL at random instants for SOAKTIME (default 10m), over all of queries/, 500 times at least
-	SLUICE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 72h -run '^TestSoak|Crash(Matrix|es|InRecovery)$$' -v ./internal/faulttest
+	SLUICE_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 72h -run '^TestSoak|Crash(Matrix|es|InRecovery)$$|^TestFileSizeLimit$$' -v ./internal/faulttest
 
 .PHONY: soak-embedded
 soak-embedded: build needs-postgres ## the same with the embedded PostgreSQL and the demo's pipeline

@@ -97,6 +97,7 @@ func (p *pipeline) finishCapture(t testing.TB) {
 // TestCaptureCrashMatrix: from PostgreSQL to PostgreSQL. The engine dies or fails wherever it can while it copies tables,
 // receives changes and commits them; a resume gets to what the tables are, and what an undisturbed run makes of them.
 func TestCaptureCrashMatrix(t *testing.T) {
+	t.Parallel()
 	want := undisturbedCapture(t)
 	is := func(prefix string) func(string) bool {
 		return func(point string) bool { return strings.HasPrefix(point, prefix) }

@@ -165,6 +165,7 @@ func kafkaReference(t *testing.T) map[string][]string {
 // TestKafkaToKafkaCrashMatrix: wherever the engine dies or fails on the way from topic to topic, a resume gets to exactly what
 // an undisturbed run writes, each change once.
 func TestKafkaToKafkaCrashMatrix(t *testing.T) {
+	t.Parallel()
 	want := kafkaReference(t)
 	matrix{
 		points: pointsOf(t, ofKafkaSinks, ofEngine),

@@ -137,6 +137,7 @@ func fromKafka(t *testing.T, sql string) matrix {
 // TestKafkaToPostgresCrashMatrix: the engine dies at every point that it passes on the way from a topic to PostgreSQL; what
 // is committed is proven, and a resume gets to exactly what an undisturbed run gives.
 func TestKafkaToPostgresCrashMatrix(t *testing.T) {
+	t.Parallel()
 	m := fromKafka(t, kafkaToPostgresSQL)
 	m.points = pointsOf(t, ofEngine, ofPostgres)
 	m.run(t)
@@ -144,6 +145,7 @@ func TestKafkaToPostgresCrashMatrix(t *testing.T) {
 
 // TestKafkaToPostgresAndKafka is the same to PostgreSQL and another topic, at a point of every phase.
 func TestKafkaToPostgresAndKafka(t *testing.T) {
+	t.Parallel()
 	m := fromKafka(t, fromKafkaSQL)
 	m.hits = []int{3}
 	m.points = []string{"batch.after_plan", "batch.execute.after_run", "batch.after_stage", "batch.after_prepare", "batch.commit.between_sinks", "batch.after_commit", "batch.after_done",

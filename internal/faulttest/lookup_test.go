@@ -106,6 +106,7 @@ func (p *pipeline) finishLookup(t testing.TB) {
 // TestLookupCrashMatrix: the engine dies or fails at every point of the binary that it passes on the way with tables that
 // changed since its last run; what it has committed is proven, and a resume gets to the tables as they are.
 func TestLookupCrashMatrix(t *testing.T) {
+	t.Parallel()
 	const created = "ingest.segment.after_create" // which only a first run passes
 	matrix{
 		points: pointsOf(t, func(p string) bool { return p == created }, ofTables, ofEngine, ofPostgres),

@@ -137,6 +137,7 @@ func TestTakeoverFromBucket(t *testing.T) {
 
 // TestRemoteCrashMatrix: every point of copying and restoring kills or fails the engine; then the disk is lost.
 func TestRemoteCrashMatrix(t *testing.T) {
+	t.Parallel()
 	restores := func(point string) bool { return strings.HasPrefix(point, "restore.") }
 	matrix{
 		points: pointsOf(t, restores, ofCopies),
