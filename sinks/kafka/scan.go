@@ -38,7 +38,7 @@ func (s *Sink) scan(ctx context.Context, t topic, partition int32, from, to int6
 			return fail(context.Cause(ctx))
 		case errors.Is(err, kerr.OffsetOutOfRange):
 			return fail(fmt.Errorf("%w: they begin at %d now", ErrGone, rp.LogStartOffset))
-		case err != nil && kerr.IsRetriable(err) || errors.Is(err, kgo.ErrClientClosed) == false && err != nil && !errors.As(err, new(*kerr.Error)):
+		case err != nil && kerr.IsRetriable(err) || err != nil && !errors.Is(err, kgo.ErrClientClosed) && !errors.As(err, new(*kerr.Error)):
 			// The leader moved, or its broker restarts: the deadline decides how long that may take.
 			if err := pause(ctx, fetchWait/5); err != nil {
 				return fail(err)

@@ -198,11 +198,3 @@ func wantErr(t testing.TB, err error, marks error, text string) {
 		t.Errorf("got error %v, want one with %q", err, text)
 	}
 }
-
-func batchDigests(b *microbatch.StagedBatch) []checkpointlog.OutputDigest {
-	var out []checkpointlog.OutputDigest
-	for _, o := range b.Outputs {
-		out = append(out, o.Digest)
-	}
-	return out
-}

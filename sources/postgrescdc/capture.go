@@ -2,7 +2,6 @@ package postgrescdc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -292,6 +291,3 @@ func (g *Capture) told(w *writer, server, quiet LSN) {
 		g.once.Do(func() { close(g.settled) })
 	}
 }
-
-// errClosed ends a capture that was closed while it was opened.
-var errClosed = errors.New("the capture was closed")
