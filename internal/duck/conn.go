@@ -13,7 +13,8 @@ import (
 
 // Conn is a connection. See the package comment for who may use it.
 type Conn struct {
-	h mapping.Connection
+	h  mapping.Connection
+	db *DB
 	// failed is the first statement error since the last BEGIN of Tx.
 	failed error
 }
@@ -29,6 +30,7 @@ func (c *Conn) Exec(ctx context.Context, sql string) error {
 	if err := usable(ctx, sql); err != nil {
 		return err
 	}
+	c.db.statements.Add(1)
 	stop := c.interruptOn(ctx)
 	defer stop()
 	var res mapping.Result

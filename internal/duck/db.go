@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/duckdb/duckdb-go/v2/mapping"
 )
@@ -30,6 +32,16 @@ type Options struct {
 // DB is an in-memory DuckDB instance.
 type DB struct {
 	h mapping.Database
+	// statements counts what was run, on any connection.
+	statements atomic.Int64
+	functions  functionNames
+}
+
+// functionNames are the names of all functions, in lower case, after so many statements: another may make more.
+type functionNames struct {
+	sync.Mutex
+	taken map[string]bool
+	after int64
 }
 
 // Open starts an instance.
@@ -98,7 +110,7 @@ func (db *DB) setup(o Options) error {
 
 // Connect opens a connection. Temporary tables are its own; settings, inputs and states are the DB's.
 func (db *DB) Connect() (*Conn, error) {
-	c := &Conn{}
+	c := &Conn{db: db}
 	if mapping.Connect(db.h, &c.h) == mapping.StateError {
 		return nil, fmt.Errorf("connect to duckdb: the instance is closed or out of memory")
 	}

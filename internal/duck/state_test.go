@@ -189,7 +189,10 @@ func TestRegisterTwice(t *testing.T) {
 	if _, err := c.RegisterInput("in_x", kv); err == nil {
 		t.Error("an input was registered twice")
 	}
-	for _, builtin := range []string{"range", "SUM", "lower", "read_csv", "st_get", "ST_SCAN"} {
+	if err := c.Exec(t.Context(), "CREATE MACRO made_since(a) AS a; CREATE MACRO tables_since() AS TABLE SELECT 1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, builtin := range []string{"made_since", "Tables_Since", "range", "SUM", "lower", "read_csv", "st_get", "ST_SCAN"} {
 		if _, err := c.RegisterInput(builtin, kv); err == nil {
 			t.Errorf("an input replaced %s", builtin)
 		}

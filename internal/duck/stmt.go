@@ -51,6 +51,7 @@ func (s *Stmt) ready(ctx context.Context) error {
 	if err := usable(ctx, ""); err != nil {
 		return err
 	}
+	s.c.db.statements.Add(1)
 	if s.ran {
 		switch mapping.PreparedStatementType(s.h) {
 		case mapping.StatementTypeSelect, mapping.StatementTypeInsert, mapping.StatementTypeUpdate, mapping.StatementTypeDelete:
