@@ -44,11 +44,11 @@ test: needs-compiler needs-postgres ## run every test; installs Debian's postgre
 	@echo "skipped: the Kafka tests against real brokers, which want Java and Maven: make test-kafka runs them; here, a broker in the process is used"
 	$(GO) test -count=1 -timeout 70m ./...
 
-# Why it names the tests and skips the fake broker's: they run in `make test`.
+# Why it names the tests and skips the fake broker's: they run in `make test`. Why -p 1: each package has three brokers at a time.
 .PHONY: test-kafka
 test-kafka: needs-compiler needs-postgres needs-java ## run the Kafka tests against real brokers, fetched with Maven into .cache/kafka
 	export SLUICE_KAFKA_LIB=$$(scripts/kafka.sh fetch); [ -n "$$SLUICE_KAFKA_LIB" ]; \
-	$(GO) test -count=1 -timeout 30m -skip '/^fake$$' $(KAFKATESTS); \
+	$(GO) test -count=1 -timeout 30m -p 1 -skip '/^fake$$' $(KAFKATESTS); \
 	$(GO) test -count=1 -timeout 30m -run 'TestScripts/pg_kafka' ./cmd/sluice
 
 .PHONY: test-race
