@@ -19,8 +19,10 @@ func (o Options) Explain(err error) error {
 	}
 	at := strings.Join(o.Brokers, ", ")
 	if hint := o.hint(err); hint != "" && !strings.Contains(err.Error(), "\nHint: ") {
+		//lint:ignore ST1005 it is a name
 		return fmt.Errorf("Kafka at %s: %w\nHint: %s", at, err, hint)
 	}
+	//lint:ignore ST1005 it is a name
 	return fmt.Errorf("Kafka at %s: %w", at, err)
 }
 
