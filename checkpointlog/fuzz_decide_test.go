@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sluice-sql/sluice/internal/vfs"
@@ -93,10 +94,10 @@ func FuzzRepair(f *testing.F) {
 		}
 		l, rec, err := Open(testDir, testHeader, Options{FS: c})
 		if err != nil {
-			if p.From > 0 {
+			if p.From > 0 && !strings.Contains(err.Error(), "holds the log of pipeline") {
 				t.Fatalf("from %d: the repaired log does not open: %v", from, err)
 			}
-			return // its last word is another pipeline's
+			return // its last word, or the segment's header, is another pipeline's
 		}
 		if last := rec.Facts().preparedBatch(); from > 0 && last != from-1 || rec.Torn != nil {
 			t.Fatalf("from %d: ends with batch %d, torn %v", from, last, rec.Torn)
