@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -71,6 +72,7 @@ func (b *bench) kafka(ctx context.Context, w io.Writer, lib, file string) (err e
 		reportThroughput(w, results)
 	}
 	if b.only == "" || b.only == "latency" {
+		syscall.Sync() // the topics that were filled: their writing would hold up the log's
 		results, err := b.kafkaLatency(ctx)
 		if err != nil {
 			return err
