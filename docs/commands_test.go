@@ -149,7 +149,11 @@ var timings = regexp.MustCompile(`[\d.,]+ ?[kM]?( rows/s|ns|µs|ms|s)\b|20[2-9]\
 // sizes end the lines of `log ls`: records hold instants, whose text has as many digits as they need.
 var sizes = regexp.MustCompile(`(?m)^(\d{16}\.(?:log|snap)\t.*\t)\d+$`)
 
+// proven says how many batches there were: rows that are posted, or fetched, may come before the first or after it.
+var proven = regexp.MustCompile(`(proven up to batch )\d+`)
+
 // steady replaces what differs from run to run.
 func steady(text string) string {
+	text = proven.ReplaceAllString(text, "${1}#")
 	return sizes.ReplaceAllString(timings.ReplaceAllString(text, "#"), "${1}#")
 }
