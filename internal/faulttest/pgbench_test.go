@@ -1,14 +1,11 @@
 package faulttest
 
 import (
-	"fmt"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -110,24 +107,6 @@ func (p *pipeline) pgbenchThroughout(t testing.TB) (stop func()) {
 // awaitSums looks at the views until they were of n different batches after the snapshot; the sums are one each time.
 func (p *pipeline) awaitSums(t testing.TB, c *process, n int) {
 	t.Helper()
-	seen := map[string]bool{}
-	deadline := time.Now().Add(commandTimeout)
-	for len(seen) < n {
-		if !c.livesFor(t, 20*time.Millisecond) {
-			t.Fatal(c.wait(t))
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no batches are committed: %v", seen)
-		}
-		if pgtest.Rows(t, p.url, "SELECT to_regclass('of_history') IS NOT NULL")[0] == "f" {
-			continue
-		}
-		for _, row := range pgtest.Rows(t, p.url, `SELECT batch, (SELECT sum(balance) FROM of_accounts), (SELECT sum(balance) FROM of_tellers), (SELECT sum(balance) FROM of_branches),
-(SELECT coalesce(sum(balance), 0) FROM of_history) FROM sluice.ledger WHERE batch > 0 AND NOT (offsets -> 'history') ? 'snapshot'`) {
-			f := strings.Split(row, "|")
-			if seen[f[0]] = true; f[1] != f[2] || f[1] != f[3] || f[1] != f[4] {
-				t.Fatalf("batch %s shows a part of a transaction: accounts, tellers, branches and history have %s", f[0], fmt.Sprint(f[1:]))
-			}
-		}
-	}
+	p.awaitEqual(t, c, n, "of_history", `SELECT batch, (SELECT sum(balance) FROM of_accounts), (SELECT sum(balance) FROM of_tellers), (SELECT sum(balance) FROM of_branches),
+(SELECT coalesce(sum(balance), 0) FROM of_history) FROM sluice.ledger WHERE batch > 0 AND NOT (offsets -> 'history') ? 'snapshot'`)
 }
