@@ -30,26 +30,6 @@ const startTimeout = 3 * time.Minute
 // clusterID names every cluster: they never meet.
 const clusterID = "c2x1aWNlLXRlc3Qta2Fma2E"
 
-// freePorts returns ports that nobody listened on a moment ago.
-func freePorts(n int) ([]int, error) {
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			l.Close()
-		}
-	}()
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		held = append(held, l)
-		ports[i] = l.Addr().(*net.TCPAddr).Port
-	}
-	return ports, nil
-}
-
 // properties is the node's server.properties. Timeouts are short, so that a killed node is missed soon.
 func (n *node) properties(all []*node, pem string) string {
 	var voters []string
@@ -221,11 +201,17 @@ func (n *node) ready(ctx context.Context) error {
 	}
 }
 
-// tail is the end of what the node logged.
+// tail is the end of what the node logged, without the frames of stack traces.
 func (n *node) tail() string {
 	text, err := os.ReadFile(filepath.Join(n.dir, "server.log"))
 	if err != nil {
 		return err.Error()
 	}
-	return string(text[max(0, len(text)-4000):])
+	var out strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "\tat ") {
+			out.WriteString(line)
+		}
+	}
+	return out.String()[max(0, out.Len()-4000):]
 }

@@ -16,6 +16,7 @@ var Users = map[string]string{"alice": "alice-secret", "mallory": "mallory-secre
 type Server struct {
 	dir, lib string
 	nodes    []*node
+	ports    *ports
 	cert     []byte
 }
 
@@ -25,7 +26,7 @@ func Start(ctx context.Context, lib string, n int) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: dir, lib: lib}
+	s := &Server{dir: dir, lib: lib, ports: &ports{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -40,10 +41,10 @@ func Start(ctx context.Context, lib string, n int) (_ *Server, err error) {
 	if err := os.WriteFile(pem, append(key, cert...), 0o600); err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(3 * n)
-	if err != nil {
+	if s.ports, err = holdPorts(3 * n); err != nil {
 		return nil, err
 	}
+	ports := s.ports.numbers
 	for i := range n {
 		s.nodes = append(s.nodes, &node{id: i + 1, dir: filepath.Join(dir, fmt.Sprintf("node%d", i+1)),
 			plain: ports[3*i], secure: ports[3*i+1], controller: ports[3*i+2]})
@@ -78,7 +79,7 @@ func (s *Server) Close() error {
 	for _, n := range s.nodes {
 		errs = append(errs, n.end(syscall.SIGKILL))
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+	return errors.Join(append(errs, s.ports.release(), os.RemoveAll(s.dir))...)
 }
 
 // PIDs are the processes of the nodes that run.

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -213,6 +214,23 @@ func (b *buffer) asks(broker int32) (asks []ask, seeks []int, wait time.Duration
 		seeks = append(seeks, p.seeks)
 	}
 	return asks, seeks, wait, b.changed
+}
+
+// troubles says what keeps the source from being read, "" if nothing does. The caller holds mu.
+func (b *buffer) troubles() string {
+	first, n := b.trouble, 0
+	for _, p := range b.parts {
+		if p.trouble == "" {
+			continue
+		}
+		if n++; n == 1 && first == "" {
+			first = fmt.Sprintf("partition %d: %s", p.number, p.trouble)
+		}
+	}
+	if n > 1 {
+		first = fmt.Sprintf("%s (and %d more)", first, n-1)
+	}
+	return first
 }
 
 // near says that the buffer has what follows m.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -110,30 +109,27 @@ func (s *Source) await(ctx context.Context) error {
 	}
 }
 
-// ready says that Poll need not wait, and how the source is.
+// ready says that Poll need not wait, and notes how the source is.
 func (s *Source) ready() (ready bool, changed chan struct{}, err error) {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
-	state, troubled, all := s.b.trouble, 0, true
+	all := true
 	for _, p := range s.b.parts {
 		if p.err != nil && p.waiting() == 0 {
 			return true, nil, p.err
 		}
 		ready = ready || p.waiting() > 0
 		all = all && (p.current() || !p.positioned)
-		if p.trouble != "" {
-			if troubled++; troubled == 1 && state == "" {
-				state = fmt.Sprintf("partition %d: %s", p.number, p.trouble)
-			}
-		}
 	}
-	if troubled > 1 {
-		state = fmt.Sprintf("%s (and %d more)", state, troubled-1)
-	}
-	if state != "" || s.failing.IsZero() {
+	s.noteTroubles()
+	return ready || all, s.b.changed, s.b.err
+}
+
+// noteTroubles makes what the buffer knows of troubles the source's state. The caller holds the buffer.
+func (s *Source) noteTroubles() {
+	if state := s.b.troubles(); state != "" || s.failing.IsZero() {
 		s.setState(state)
 	}
-	return ready || all, s.b.changed, s.b.err
 }
 
 // A poll is one Poll on its way.
@@ -332,5 +328,7 @@ func (p *poll) finish(from json.RawMessage, got bool) *microbatch.Rows {
 		r.RemainingRows = 0
 	}
 	r.More = waiting && !done && got
+	// Why again: what came since ready looked ended a trouble, and the rows are not to be given with it.
+	p.s.noteTroubles()
 	return r
 }
