@@ -98,6 +98,9 @@ func (s *Sink) settle(ctx context.Context, batch int64, hash string, cause error
 	if err := s.own(l); err != nil {
 		s.producer.close()
 		s.producer = nil
+		if errors.Is(err, ErrDisagree) {
+			err = errors.Join(cause, err)
+		}
 		return false, err
 	}
 	if done, err = s.has(l, batch, hash); done {

@@ -167,6 +167,9 @@ func (s *Sink) produce(ctx context.Context, records []kgo.Record, l *ledger) err
 		})
 	}
 	err := s.producer.cl.Flush(ctx)
+	if err == nil {
+		err = s.producer.awaitKnown(ctx, records)
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	switch {
@@ -176,6 +179,25 @@ func (s *Sink) produce(ctx context.Context, records []kgo.Record, l *ledger) err
 		err = fmt.Errorf("write to topic %s: %w", records[0].Topic, context.Cause(ctx))
 	}
 	return s.o.Client.Explain(err)
+}
+
+// awaitKnown returns when the client knows the partitions that it has written to.
+//
+// Why: it sends the first records of a topic an instant before it takes the topic's partitions among those that it looks
+// through when a transaction ends. One that ends in that instant has nothing in it for the client: it is aborted, and the
+// client says that it was committed (franz-go 1.22.2, storePartitionsUpdate and EndTransaction).
+func (p *producer) awaitKnown(ctx context.Context, records []kgo.Record) error {
+	known := map[string]bool{}
+	for i := range records {
+		for r := &records[i]; !known[r.Topic]; {
+			if leader, _, _ := p.cl.PartitionLeader(r.Topic, r.Partition); leader >= 0 {
+				known[r.Topic] = true // partitions are taken all at once
+			} else if err := pause(ctx, time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // wrote notes where a record is.
