@@ -49,8 +49,8 @@ func (d *registered[P]) open(o MessageOptions, compile func(writer, reader *avro
 	return err
 }
 
-func (d *avroMessages) prepare(value []byte) (err error) {
-	d.body, err = d.find(value)
+func (d *avroMessages) prepare(m *Message, value []byte) (err error) {
+	d.body, err = d.find(m, value)
 	return err
 }
 
@@ -166,11 +166,11 @@ func compileEvent(writer, reader *avroNode, fields []vector.Field, key []int) (*
 	return &e, nil
 }
 
-func (a *avroDebezium) prepare(value []byte) (err error) {
+func (a *avroDebezium) prepare(m *Message, value []byte) (err error) {
 	if value == nil {
 		return nil
 	}
-	a.body, err = a.find(value)
+	a.body, err = a.find(m, value)
 	return err
 }
 

@@ -16,6 +16,18 @@ type Message struct {
 	Timestamp int64
 	Topic     string
 	Headers   []Header
+
+	// Unknown are ids of schemas that the registry did not have when the message was first read: it is to be what it
+	// was then.
+	Unknown []uint32
+	// Schemas are the schemas that Add looked for.
+	Schemas []SchemaUse
+}
+
+// A SchemaUse says of a schema's id in a message whether the registry has the schema.
+type SchemaUse struct {
+	ID    uint32
+	Known bool
 }
 
 // A Header is one of a message's headers. A nil Value means null.
@@ -28,7 +40,7 @@ type Header struct {
 //
 // What a message becomes is a function of its bytes and, with a schema registry, of the schemas that the ids
 // in it stand for. A registry never changes what an id stands for, so reading a range of messages again gives the
-// same rows.
+// same rows, if whoever reads it keeps in mind which ids stood for nothing (Message.Unknown).
 //
 // The low part of a row's _seq is its message's offset. Change events of a keyed source are the exception: one of
 // them may be two rows of different keys, each with a _seq of its own, so theirs are 2·offset and 2·offset+1.
@@ -59,8 +71,8 @@ type messages struct {
 
 // A messageFormat writes the rows of one message.
 type messageFormat interface {
-	// prepare gets what is needed to decode m. An error is not the message's fault.
-	prepare(value []byte) error
+	// prepare gets what is needed to decode a value, or a key, of m. An error is not the message's fault.
+	prepare(m *Message, value []byte) error
 	// put decodes a value into n rows from b.row on, at most as many as maxRows says, or says why it cannot.
 	put(m *Message, value []byte, b *Builder, cols []*column) (n int, why string)
 	maxRows() int
@@ -70,6 +82,7 @@ type messageFormat interface {
 
 // Add implements MessageDecoder.
 func (d *messages) Add(m *Message, b *Builder) error {
+	m.Schemas = m.Schemas[:0]
 	if d.opt.MaxBytes > 0 && len(m.Value) > d.opt.MaxBytes {
 		b.AddBad(m.Offset, tooLongMessage(len(m.Value), d.opt.MaxBytes), m.Value)
 		return nil
@@ -80,7 +93,7 @@ func (d *messages) Add(m *Message, b *Builder) error {
 	if m.Value == nil && d.tombstones {
 		return d.tombstone(m, b)
 	}
-	if err := d.format.prepare(m.Value); err != nil {
+	if err := d.format.prepare(m, m.Value); err != nil {
 		return err
 	}
 	rows := d.format.maxRows()
@@ -157,7 +170,7 @@ func (d *messages) tombstone(m *Message, b *Builder) error {
 		return nil
 	}
 	if d.key != nil {
-		if err := d.key.prepare(m.Key); err != nil {
+		if err := d.key.prepare(m, m.Key); err != nil {
 			return err
 		}
 	}

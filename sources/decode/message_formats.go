@@ -65,9 +65,9 @@ func (b *Builder) holdJSON(s []byte) (buf []byte, p int) {
 // jsonMessages decodes objects, with a weight (changelog) or without.
 type jsonMessages struct{ *JSON }
 
-func (d *jsonMessages) prepare([]byte) error { return nil }
-func (d *jsonMessages) maxRows() int         { return 1 }
-func (d *jsonMessages) weighs() bool         { return d.weight >= 0 }
+func (d *jsonMessages) prepare(*Message, []byte) error { return nil }
+func (d *jsonMessages) maxRows() int                   { return 1 }
+func (d *jsonMessages) weighs() bool                   { return d.weight >= 0 }
 
 func (d *jsonMessages) put(_ *Message, value []byte, b *Builder, cols []*column) (n int, why string) {
 	if value == nil {
@@ -91,9 +91,9 @@ type debeziumMessages struct {
 	bound *Builder
 }
 
-func (d *debeziumMessages) prepare([]byte) error { return nil }
-func (d *debeziumMessages) maxRows() int         { return 2 }
-func (d *debeziumMessages) weighs() bool         { return true }
+func (d *debeziumMessages) prepare(*Message, []byte) error { return nil }
+func (d *debeziumMessages) maxRows() int                   { return 2 }
+func (d *debeziumMessages) weighs() bool                   { return true }
 
 func (d *debeziumMessages) put(m *Message, value []byte, b *Builder, cols []*column) (n int, why string) {
 	if value == nil {
@@ -159,9 +159,9 @@ func (d *Debezium) keyParts(p int) (payload, schema, end int) {
 // csvMessages decodes records, one a message.
 type csvMessages struct{ *CSV }
 
-func (d *csvMessages) prepare([]byte) error { return nil }
-func (d *csvMessages) maxRows() int         { return 1 }
-func (d *csvMessages) weighs() bool         { return false }
+func (d *csvMessages) prepare(*Message, []byte) error { return nil }
+func (d *csvMessages) maxRows() int                   { return 1 }
+func (d *csvMessages) weighs() bool                   { return false }
 
 func (d *csvMessages) put(_ *Message, value []byte, b *Builder, cols []*column) (n int, why string) {
 	value = bytes.TrimSuffix(value, []byte{'\n'}) // the record's own end; a \r before it is part of that
@@ -182,9 +182,9 @@ func (d *csvMessages) put(_ *Message, value []byte, b *Builder, cols []*column) 
 // textMessages stores values as they are, in a VARCHAR or BLOB.
 type textMessages struct{}
 
-func (textMessages) prepare([]byte) error { return nil }
-func (textMessages) maxRows() int         { return 1 }
-func (textMessages) weighs() bool         { return false }
+func (textMessages) prepare(*Message, []byte) error { return nil }
+func (textMessages) maxRows() int                   { return 1 }
+func (textMessages) weighs() bool                   { return false }
 
 func (textMessages) put(_ *Message, value []byte, b *Builder, cols []*column) (n int, why string) {
 	c := cols[0]

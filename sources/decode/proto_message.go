@@ -36,8 +36,8 @@ func newProtoMessages(o MessageOptions) (*protoMessages, error) {
 	return d, err
 }
 
-func (d *protoMessages) prepare(value []byte) (err error) {
-	d.body, err = d.find(value)
+func (d *protoMessages) prepare(m *Message, value []byte) (err error) {
+	d.body, err = d.find(m, value)
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sluice-sql/sluice/internal/schemaregistry"
 )
@@ -30,7 +31,7 @@ type registered[P any] struct {
 const headerBytes = 5
 
 // find sets current, and body to what follows the header; or why. An error is not the message's fault.
-func (r *registered[P]) find(value []byte) (body []byte, err error) {
+func (r *registered[P]) find(m *Message, value []byte) (body []byte, err error) {
 	if r.why = ""; r.registry == nil {
 		return value, nil
 	}
@@ -39,33 +40,38 @@ func (r *registered[P]) find(value []byte) (body []byte, err error) {
 		return nil, nil
 	}
 	id := binary.BigEndian.Uint32(value[1:])
-	if id != r.last || r.programs == nil {
-		if err := r.use(id); err != nil {
+	known := true
+	switch {
+	case slices.Contains(m.Unknown, id):
+		known = r.unknown(id)
+	case id != r.last || r.programs == nil:
+		if known, err = r.use(id); err != nil {
 			return nil, err
 		}
 	}
+	m.Schemas = append(m.Schemas, SchemaUse{id, known})
 	return value[headerBytes:], nil
 }
 
-func (r *registered[P]) use(id uint32) error {
+// use makes the program of a schema the current one, or sets why. It says whether the registry has the schema.
+func (r *registered[P]) use(id uint32) (known bool, err error) {
 	if r.why = r.refused[id]; r.why != "" {
-		return nil
+		return true, nil
 	}
-	p, known := r.programs[id]
-	if !known {
+	p, compiled := r.programs[id]
+	if !compiled {
 		// Why no context: Add has none, and the client bounds its requests.
 		s, err := r.registry.ByID(context.Background(), int(id))
 		switch {
 		case errors.Is(err, schemaregistry.ErrUnknown):
-			r.why = fmt.Sprintf("schema %d is unknown to the registry", id)
-			return nil
+			return r.unknown(id), nil
 		case err != nil:
-			return err
+			return false, err
 		case s.Type != r.typ:
-			return r.refuse(id, fmt.Sprintf("schema %d is %s, not %s", id, s.Type, r.typ))
+			return r.refuse(id, fmt.Sprintf("schema %d is %s, not %s", id, s.Type, r.typ)), nil
 		}
 		if p, err = r.compile(s); err != nil {
-			return r.refuse(id, fmt.Sprintf("schema %d cannot be used: %v", id, err))
+			return r.refuse(id, fmt.Sprintf("schema %d cannot be used: %v", id, err)), nil
 		}
 		if r.programs == nil || len(r.programs) >= maxPrograms {
 			r.programs = map[uint32]P{}
@@ -73,14 +79,20 @@ func (r *registered[P]) use(id uint32) error {
 		r.programs[id] = p
 	}
 	r.last, r.current = id, p
-	return nil
+	return true, nil
+}
+
+// unknown says why a message with the id has no program.
+func (r *registered[P]) unknown(id uint32) (known bool) {
+	r.why = fmt.Sprintf("schema %d is unknown to the registry", id)
+	return false
 }
 
 // refuse remembers that a schema cannot be used: it never changes.
-func (r *registered[P]) refuse(id uint32, why string) error {
+func (r *registered[P]) refuse(id uint32, why string) (known bool) {
 	if r.refused == nil || len(r.refused) >= maxPrograms {
 		r.refused = map[uint32]string{}
 	}
 	r.refused[id], r.why = why, why
-	return nil
+	return true
 }

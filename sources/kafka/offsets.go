@@ -31,9 +31,10 @@ type mark struct {
 
 // A position is a decoded offsets document. The index of a mark is its partition's ordinal.
 type position struct {
-	topic string
-	id    topicID
-	marks []mark
+	topic   string
+	id      topicID
+	marks   []mark
+	unknown unknowns
 }
 
 func (p *position) encode() json.RawMessage {
@@ -50,6 +51,9 @@ func (p *position) encode() json.RawMessage {
 		}
 		out = append(out, ']')
 	}
+	if len(p.unknown) > 0 {
+		out = p.unknown.encode(append(out, `],"unknown_schemas":[`...))
+	}
 	return append(out, `]}`...)
 }
 
@@ -63,6 +67,7 @@ func decodePosition(doc json.RawMessage) (*position, error) {
 		Topic      string    `json:"topic"`
 		ID         string    `json:"id"`
 		Partitions [][]int64 `json:"partitions"`
+		Unknown    [][]int64 `json:"unknown_schemas"`
 	}
 	if err := json.Unmarshal(doc, &d); err != nil {
 		return nil, fmt.Errorf("read offsets: %w", err)
@@ -86,7 +91,8 @@ func decodePosition(doc json.RawMessage) (*position, error) {
 		seen[e[0]] = true
 		p.marks = append(p.marks, mark{int32(e[0]), e[1], e[2], e[3], int32(e[4])})
 	}
-	return p, nil
+	p.unknown, err = decodeUnknowns(d.Unknown)
+	return p, err
 }
 
 // find returns the ordinal of a partition, -1 if it has none yet.
@@ -97,7 +103,7 @@ func (p *position) find(partition int32) int {
 // clone returns a copy that may be changed.
 func (p *position) clone() *position {
 	q := *p
-	q.marks = slices.Clone(p.marks)
+	q.marks, q.unknown = slices.Clone(p.marks), slices.Clone(p.unknown)
 	return &q
 }
 

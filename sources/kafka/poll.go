@@ -32,6 +32,9 @@ func (s *Source) Poll(ctx context.Context, from json.RawMessage, lim microbatch.
 	if err != nil {
 		return nil, err
 	}
+	if s.skipped != nil && string(s.skipped.from) == string(from) {
+		pos.unknown = s.skipped.unknown
+	}
 	if err := s.seek(ctx, pos); err != nil {
 		return nil, err
 	}
@@ -258,7 +261,7 @@ func (p *poll) decode(ctx context.Context, portions []portion) error {
 			p.b.MaxRows = p.b.Rows() + int64(len(p.b.Bad)) + int64(len(q.records))
 		}
 		var err error
-		if q.used, err = p.s.add(p.b, q.ordinal, q.records, &p.rows); err != nil {
+		if q.used, err = p.s.add(p.b, q.ordinal, q.records, &p.rows, p.pos, firstTime); err != nil {
 			return err
 		}
 	}
@@ -299,6 +302,9 @@ func (p *poll) settle(portions []portion, got bool) (used int, err error) {
 func (p *poll) finish(from json.RawMessage, got bool) *microbatch.Rows {
 	r := &p.rows
 	r.To, r.Chunks, r.Count = from, p.b.Finish(), p.b.Rows()
+	if p.s.skipped = nil; !got {
+		p.s.skipped = &skipped{from, p.pos.unknown}
+	}
 	if got || len(from) == 0 || string(from) == "null" {
 		// Why also for nothing: where the first batch begins is resolved once, and is logged with it.
 		r.To = p.pos.encode()

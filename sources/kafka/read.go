@@ -38,7 +38,7 @@ func (s *Source) Read(ctx context.Context, from, to json.RawMessage) (*microbatc
 		return nil, err
 	}
 	s.remember(end)
-	r := &reader{s: s, b: s.opt.Messages.Builder(), rows: rows, leaders: s.leaders}
+	r := &reader{s: s, b: s.opt.Messages.Builder(), rows: rows, end: end, leaders: s.leaders}
 	if begin != nil && len(begin.marks) > len(end.marks) {
 		return nil, fmt.Errorf("source %s: the range has %d partitions at its start and %d at its end: the offsets do not belong together", s.opt.Name, len(begin.marks), len(end.marks))
 	}
@@ -65,6 +65,7 @@ type reader struct {
 	s       *Source
 	b       *decode.Builder
 	rows    *microbatch.Rows
+	end     *position
 	leaders map[int32]leader // the source's: as of the last error, or of its connection
 	failing time.Time        // since when there has been no answer
 }
@@ -100,7 +101,7 @@ func (r *reader) partition(ctx context.Context, ordinal int, at, to mark) error 
 		}
 		nothings, r.failing = 0, time.Time{}
 		records := before(a.records, to.next)
-		if _, err := r.s.add(r.b, ordinal, records, r.rows); err != nil {
+		if _, err := r.s.add(r.b, ordinal, records, r.rows, r.end, onceMore); err != nil {
 			return fmt.Errorf("source %s: %w", r.s.opt.Name, err)
 		}
 		got += int64(len(records))

@@ -12,9 +12,17 @@ import (
 	"github.com/sluice-sql/sluice/sources/decode"
 )
 
+// A turn says whether records are read for the first time.
+type turn bool
+
+const (
+	firstTime turn = true
+	onceMore  turn = false
+)
+
 // add decodes records of one partition until the builder is full, and returns how many. With an error the record
-// after these was not taken.
-func (s *Source) add(b *decode.Builder, ordinal int, records []*kgo.Record, rows *microbatch.Rows) (n int, err error) {
+// after these was not taken. The position says which schemas are unknown, or learns it the first time.
+func (s *Source) add(b *decode.Builder, ordinal int, records []*kgo.Record, rows *microbatch.Rows, pos *position, t turn) (n int, err error) {
 	b.Partition(microbatch.Seq(ordinal, 0))
 	first := len(b.Bad)
 	for n < len(records) && !b.Full() {
@@ -22,8 +30,15 @@ func (s *Source) add(b *decode.Builder, ordinal int, records []*kgo.Record, rows
 		if r.Offset >= maxOffset {
 			return n, &stopError{fmt.Sprintf("offset %d of partition %d is beyond what can be numbered", r.Offset, r.Partition)}
 		}
-		if err = s.decoder.Add(s.message(r), b); err != nil {
+		m := s.message(r)
+		if t == onceMore {
+			m.Unknown = pos.unknown.at(m.Unknown, r.Partition, r.Offset)
+		}
+		if err = s.decoder.Add(m, b); err != nil {
 			break
+		}
+		if t == firstTime {
+			pos.unknown.note(r.Partition, r.Offset, m.Schemas)
 		}
 		if s.opt.OnError == "stop" && len(b.Bad) > first {
 			bad := b.Bad[first]
@@ -42,6 +57,7 @@ func (s *Source) add(b *decode.Builder, ordinal int, records []*kgo.Record, rows
 // message is a record as decoders take it. It lasts until the next call.
 func (s *Source) message(r *kgo.Record) *decode.Message {
 	m := &s.msg
+	m.Unknown = m.Unknown[:0]
 	m.Key, m.Value, m.Offset, m.Partition, m.Timestamp = r.Key, r.Value, r.Offset, r.Partition, r.Timestamp.UnixMicro()
 	if len(r.Headers)+len(m.Headers) > 0 {
 		m.Headers = m.Headers[:0]

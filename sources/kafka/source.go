@@ -31,6 +31,8 @@ type Source struct {
 	stop    context.CancelFunc
 	ends    map[int32]int64 // where reading ends in bounded mode
 
+	skipped *skipped // by the last Poll, if it gave nothing
+
 	first  *position       // what the option startup came to
 	starts map[int32]int64 // where partitions begin that were discovered
 	// failing is since when a schema registry has not answered, and why.
@@ -38,6 +40,12 @@ type Source struct {
 	state   atomic.Pointer[string]
 	numbers atomic.Pointer[[]int32] // partitions by ordinal
 	acks    committer
+}
+
+// skipped is what is known of records that are no rows, after which the position is still the one before them.
+type skipped struct {
+	from    json.RawMessage
+	unknown unknowns
 }
 
 var (

@@ -395,6 +395,12 @@ func TestOffsetsDocument(t *testing.T) {
 	if diff := cmp.Diff(p, got, cmp.AllowUnexported(position{}, mark{})); diff != "" {
 		t.Error(diff)
 	}
+	for _, bad := range []string{"[7,0,5]", "[-1,0,5,6]", "[7,0,5,5]", "[7,0,5,-2]", "[4294967296,0,5,6]", "[7,0,8796093022209,-1]"} {
+		doc := fmt.Sprintf(`{"v":1,"id":"00000000000000000000000000000000","partitions":[],"unknown_schemas":[%s]}`, bad)
+		if _, err := decodePosition(json.RawMessage(doc)); err == nil {
+			t.Errorf("%s is read", doc)
+		}
+	}
 	for _, bad := range []string{`{"v":2}`, `{"v":1,"id":"00"}`, `{"v":1,"id":"00000000000000000000000000000000","partitions":[[0,1,0,0,0]]}`,
 		`{"v":1,"id":"00000000000000000000000000000000","partitions":[[0,0,0,0,-1],[0,0,0,0,-1]]}`, `[]`, `{"v":1,"id":"00000000000000000000000000000000","partitions":[[0,0,1,2,0]]}`} {
 		if _, err := decodePosition(json.RawMessage(bad)); err == nil {
