@@ -100,6 +100,9 @@ func (p *Pipeline) newExecutor(ctx context.Context, ignored []string) (err error
 // openSinks opens every sink and keeps what the durable ones' ledgers say.
 func (p *Pipeline) openSinks(ctx context.Context, rec *checkpointlog.Recovered) error {
 	p.epoch = rec.Facts().Epoch + 1
+	if err := p.fence(ctx); err != nil {
+		return err
+	}
 	durable := false
 	for i := range p.sinks {
 		s := &p.sinks[i]
@@ -120,6 +123,25 @@ func (p *Pipeline) openSinks(ctx context.Context, rec *checkpointlog.Recovered) 
 		durable = true
 	}
 	p.progress.p.Epoch = p.epoch
+	return nil
+}
+
+// fence has sinks that can do so fence older engines, if there are others that this may matter to.
+func (p *Pipeline) fence(ctx context.Context) error {
+	var fencers []Fencer
+	for i := range p.sinks {
+		if f, ok := p.sinks[i].Sink.(Fencer); ok {
+			fencers = append(fencers, f)
+		}
+	}
+	if len(fencers) < 2 {
+		return nil // its Open does that first
+	}
+	for _, f := range fencers {
+		if err := f.Fence(ctx, p.cfg.Name); err != nil {
+			return fmt.Errorf("open the sink: %w", err)
+		}
+	}
 	return nil
 }
 

@@ -35,6 +35,13 @@ type Sink interface {
 	Close() error
 }
 
+// A Fencer is a sink that can fence the engines before this one, and end what they left open, before it is opened. A
+// pipeline has all of its sinks do so before it opens the first: what an engine that died in one sink's commit left open
+// may be in another's way. Open fences all the same.
+type Fencer interface {
+	Fence(ctx context.Context, pipeline string) error
+}
+
 // ErrSinkClosed marks (errors.Is) a call of a sink that was closed.
 var ErrSinkClosed = errors.New("the sink is closed")
 

@@ -111,7 +111,12 @@ func (a *app) dropTopics(ctx context.Context, s server.Spec, tables server.Table
 	if err != nil {
 		return nil, err
 	}
-	var problems []error
+	var sinks []*kafkasink.Sink
+	defer func() {
+		for _, s := range sinks {
+			err = errors.Join(err, s.Close())
+		}
+	}()
 	for _, st := range f.Statements {
 		sink, ok := st.(*ddl.Sink)
 		if !ok {
@@ -122,31 +127,29 @@ func (a *app) dropTopics(ctx context.Context, s server.Spec, tables server.Table
 		}
 		v, err := checkSink(sink)
 		if err != nil {
-			return dropped, err
+			return nil, err
 		}
-		topic, err := dropTopic(ctx, kafkaSinkFrom(v, s.Dir, sink.Name.Name), s.Name, tables)
-		if problems = append(problems, err); topic != "" {
-			dropped = append(dropped, topic)
+		k, err := kafkasink.New(kafkaSinkFrom(v, s.Dir, sink.Name.Name))
+		if err != nil {
+			return nil, err
 		}
-	}
-	return dropped, errors.Join(problems...)
-}
-
-// dropTopic returns the topic that was deleted, "" if none was.
-func dropTopic(ctx context.Context, o kafkasink.Options, pipeline string, tables server.Tables) (topic string, err error) {
-	sink, err := kafkasink.New(o)
-	if err != nil {
-		return "", err
+		sinks = append(sinks, k)
 	}
 	kept := kafkasink.KeepTopic
 	if tables == server.DropTables {
 		kept = kafkasink.DropTopic
 	}
-	topic, err = sink.Drop(ctx, pipeline, kept)
-	if topic != "" {
-		topic = "topic " + topic
+	var problems []error
+	for i := 0; i < len(sinks) && len(sinks) > 1; i++ { // see microbatch.Fencer
+		problems = append(problems, sinks[i].Fence(ctx, s.Name))
 	}
-	return topic, errors.Join(err, sink.Close())
+	for _, k := range sinks {
+		topic, err := k.Drop(ctx, s.Name, kept)
+		if problems = append(problems, err); topic != "" {
+			dropped = append(dropped, "topic "+topic)
+		}
+	}
+	return dropped, errors.Join(problems...)
 }
 
 // sameTopic says that two sinks write to one topic.

@@ -20,6 +20,7 @@ import (
 func ofKafkaSinks(point string) bool { return strings.HasPrefix(point, "kafkasink.") }
 
 // kafkaSQL goes from Kafka to Kafka, with a sink of every mode, and batches small enough for seventy of them.
+// Why such a timeout: a start that waits for what the engine before it left open in Kafka would be seen.
 const kafkaSQL = `
 SET max_batch_rows = 8;
 SET trigger_interval = '1ms';
@@ -30,9 +31,9 @@ CREATE SOURCE event (id BIGINT, kind VARCHAR, amount BIGINT) WITH (connector = '
 CREATE VIEW sevenths AS SELECT id, kind FROM event WHERE amount % 7 = 0;
 CREATE MATERIALIZED VIEW sums AS SELECT kind, sum(amount) AS amount FROM event GROUP BY kind HAVING sum(amount) > 0;
 CREATE MATERIALIZED VIEW counts AS SELECT kind, count(*) AS n FROM event GROUP BY kind;
-CREATE SINK a FROM sevenths WITH (connector = 'kafka', brokers = '${KAFKA}', transaction_timeout = '20s', topic = 'sevenths', key = 'kind', partitions = 3);
-CREATE SINK b FROM sums WITH (connector = 'kafka', brokers = '${KAFKA}', transaction_timeout = '20s', mode = 'upsert', partitions = 2);
-CREATE SINK c FROM counts WITH (connector = 'kafka', brokers = '${KAFKA}', transaction_timeout = '20s', mode = 'debezium');
+CREATE SINK a FROM sevenths WITH (connector = 'kafka', brokers = '${KAFKA}', transaction_timeout = '10m', topic = 'sevenths', key = 'kind', partitions = 3);
+CREATE SINK b FROM sums WITH (connector = 'kafka', brokers = '${KAFKA}', transaction_timeout = '10m', mode = 'upsert', partitions = 2);
+CREATE SINK c FROM counts WITH (connector = 'kafka', brokers = '${KAFKA}', transaction_timeout = '10m', mode = 'debezium');
 `
 
 var kafkaTopics = []string{"sevenths", "sums", "counts", "sluice.dead_letter"}

@@ -39,8 +39,22 @@ func (p *producer) close() {
 
 const metadataMinAge = 250 * time.Millisecond
 
-// takeID ends what the id's last holder has open, fences it, and reads the ledger.
+// takeID takes the id and reads the ledger.
 func (s *Sink) takeID(ctx context.Context) (*ledger, error) {
+	if err := s.holdID(ctx); err != nil {
+		return nil, err
+	}
+	f, err := s.readLedger(ctx, whole)
+	if err != nil {
+		s.producer.close()
+		s.producer = nil
+		return nil, err
+	}
+	return f.ledger, nil
+}
+
+// holdID ends what the id's last holder has open, and fences it.
+func (s *Sink) holdID(ctx context.Context) error {
 	s.producer.close()
 	s.producer = nil
 	limit := s.o.TransactionTimeout
@@ -55,7 +69,7 @@ func (s *Sink) takeID(ctx context.Context) (*ledger, error) {
 			return defaultMaxBytes
 		}))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p := &producer{cl: cl}
 	// Why it may take so long: the coordinator first completes the transaction that is being committed or aborted.
@@ -66,15 +80,10 @@ func (s *Sink) takeID(ctx context.Context) (*ledger, error) {
 		if ctx.Err() == nil && take.Err() != nil {
 			err = errors.Join(context.Cause(take), err)
 		}
-		return nil, s.o.Client.Explain(fmt.Errorf("take the transactional id %s: %w", s.transactionalID(), err))
-	}
-	f, err := s.readLedger(ctx, whole)
-	if err != nil {
-		p.close()
-		return nil, err
+		return s.o.Client.Explain(fmt.Errorf("take the transactional id %s: %w", s.transactionalID(), err))
 	}
 	s.producer = p
-	return f.ledger, nil
+	return nil
 }
 
 // holds fails if the client got itself another producer epoch than the ledger was read under.

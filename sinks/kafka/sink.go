@@ -39,7 +39,10 @@ type Sink struct {
 	closed   bool
 }
 
-var _ microbatch.Sink = (*Sink)(nil)
+var (
+	_ microbatch.Sink   = (*Sink)(nil)
+	_ microbatch.Fencer = (*Sink)(nil)
+)
 
 // New returns a sink that connects to nothing before Open.
 func New(o Options) (*Sink, error) {
@@ -93,6 +96,19 @@ func (s *Sink) open(ctx context.Context) (microbatch.Ledger, error) {
 		return microbatch.Ledger{}, err
 	}
 	return s.takeOver(ctx, created)
+}
+
+// Fence implements microbatch.Fencer: it aborts the transaction that an engine died in. Another sink would wait for its
+// end, in the ledger topic that they share.
+func (s *Sink) Fence(ctx context.Context, pipeline string) error {
+	if s.closed {
+		return s.explain("open", microbatch.ErrSinkClosed)
+	}
+	s.pipeline = pipeline
+	if err := s.holdID(ctx); err != nil {
+		return s.explain("open", err)
+	}
+	return nil
 }
 
 // connect makes the client that reads, unless there is one.
