@@ -1,7 +1,6 @@
 package faulttest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -65,15 +64,15 @@ func (r result) String() string {
 }
 
 // command prepares a command line. extra is its additional environment.
-func (p *pipeline) command(ctx context.Context, extra []string, args ...string) (*exec.Cmd, *bytes.Buffer, *bytes.Buffer) {
-	cmd := exec.CommandContext(ctx, binary, args...)
+func (p *pipeline) command(ctx context.Context, extra []string, args ...string) (cmd *exec.Cmd, stdout, stderr *output) {
+	cmd = exec.CommandContext(ctx, binary, args...)
 	// What hangs tells where.
 	cmd.Cancel, cmd.WaitDelay = func() error { return cmd.Process.Signal(syscall.SIGQUIT) }, 10*time.Second
 	cmd.Env = append(os.Environ(), "SLUICE_POSTGRES="+p.url, "SLUICE_STATE_DIR="+p.state)
 	cmd.Env = append(append(cmd.Env, p.env...), extra...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	return cmd, &stdout, &stderr
+	stdout, stderr = &output{}, &output{}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	return cmd, stdout, stderr
 }
 
 // sluice runs a command to its end.
@@ -90,7 +89,7 @@ func (p *pipeline) sluice(t testing.TB, extra []string, args ...string) result {
 }
 
 // ended reads how a command ended.
-func ended(t testing.TB, cmd *exec.Cmd, err error, stdout, stderr *bytes.Buffer) result {
+func ended(t testing.TB, cmd *exec.Cmd, err error, stdout, stderr *output) result {
 	t.Helper()
 	r := result{args: cmd.Args[1:], stdout: stdout.String(), stderr: stderr.String()}
 	var exit *exec.ExitError

@@ -7,15 +7,34 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
+// An output is what a process has written so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
 // A process is a sluice that runs while the test goes on.
 type process struct {
 	cmd            *exec.Cmd
-	stdout, stderr *bytes.Buffer
+	stdout, stderr *output
 	ended          chan error
 	trace          string
 	result         *result
@@ -76,6 +95,18 @@ func (c *process) waitFired(t testing.TB) {
 		case <-tick.C:
 		}
 	}
+}
+
+// says waits until the process has said something on its standard error so often. It reports false if the process has
+// ended without.
+func (c *process) says(t testing.TB, text string, times int) bool {
+	t.Helper()
+	for strings.Count(c.stderr.String(), text) < times {
+		if !c.livesFor(t, 10*time.Millisecond) {
+			return strings.Count(c.stderr.String(), text) >= times
+		}
+	}
+	return true
 }
 
 // livesFor reports whether the process still runs after d.
