@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -190,11 +191,29 @@ func (s *Server) Stop(t testing.TB) {
 	}
 }
 
-// Kill ends the server as a crash does: unlogged tables come back empty.
+// Kill ends the server as a crash does, with all its processes: unlogged tables come back empty. Those that it would leave
+// behind go on for a moment, and write beside the next server's recovery.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
-	if err := syscall.Kill(s.cluster.PID(), syscall.SIGKILL); err != nil {
+	pid := s.cluster.PID()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil { // so that it starts no more of them
 		t.Fatal(err)
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for field := range strings.FieldsSeq(string(children)) {
+		child, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(child, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Fatal(err)
+		}
 	}
 	s.Stop(t)
 }
