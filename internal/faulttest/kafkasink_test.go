@@ -200,7 +200,7 @@ func TestOlderKafkaEngineIsFenced(t *testing.T) {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			p, c := newKafka(t)
-			old := p.start(t, point+"=sleep(1s):5", "run", p.file(), "--until-end")
+			old := p.start(t, point+"=sleep(5s):5", "run", p.file(), "--until-end")
 			old.waitFired(t)
 			old.signal(t, syscall.SIGSTOP)
 			successor := *p

@@ -191,8 +191,10 @@ func TestOlderEngineIsFenced(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			old := newEvents(t)
-			c := old.start(t, step+"=sleep(1s):6", "run", old.file(), "--until-end")
-			c.waitFired(t)
+			// Why the batch before must be committed: it is committed beside this one's execution, and who is paused in a commit
+			// into files keeps their directory.
+			c := old.start(t, step+"=sleep(5s):6;batch.after_commit=sleep(1ms):5", "run", old.file(), "--until-end")
+			c.waitFired(t, step, "batch.after_commit")
 			c.signal(t, syscall.SIGSTOP)
 			next := *old
 			next.state = t.TempDir()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -78,13 +79,18 @@ func (c *process) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// waitFired waits until the process has come to one of its failpoints.
-func (c *process) waitFired(t testing.TB) {
+// waitFired waits until the process has come to these of its failpoints, or to any if none is named.
+func (c *process) waitFired(t testing.TB, points ...string) {
 	t.Helper()
+	fired := func() bool {
+		text, err := os.ReadFile(c.trace)
+		names := strings.Fields(string(text))
+		return err == nil && len(names) > 0 && !slices.ContainsFunc(points, func(p string) bool { return !slices.Contains(names, p) })
+	}
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if text, err := os.ReadFile(c.trace); err == nil && len(text) > 0 {
+		if fired() {
 			return
 		}
 		select {
