@@ -26,7 +26,8 @@
 //
 // The ledger is read from partition 0, always, with read_committed, to the end that it had when the reading began.
 // Other pipelines' open transactions hold a reader back, for as long as their timeout at most; therefore the
-// ledger's record is the last of a transaction.
+// ledger's record is the last of a transaction, and all of a pipeline's sinks begin with InitProducerId (Fence) before
+// one of them reads.
 //
 // # What can happen to a commit
 //

@@ -108,6 +108,9 @@ func (s *Sink) Fence(ctx context.Context, pipeline string) error {
 	if err := s.holdID(ctx); err != nil {
 		return s.explain("open", err)
 	}
+	// The id is let go of: no transaction is begun without having read the ledger.
+	s.producer.close()
+	s.producer = nil
 	return nil
 }
 

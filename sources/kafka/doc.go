@@ -12,6 +12,9 @@
 // the document from then on, so that (nil, to] begins at the same record in every replay, whatever the option
 // startup says by then.
 //
+// Where a schema registry did not have a schema, "unknown_schemas" says so: [id, partition, first offset, end], an end
+// of -1 being the position. A message there is the bad row that it was, whatever is registered by then.
+//
 // The rows of a range are those of the records of committed transactions, and of none, whose offsets are in it, by
 // ordinal and then by offset. Nothing is read beyond the last stable offset, so that every transaction in a
 // range was decided when the range was made and is decided the same when it is read again. Offsets without such a
